@@ -1,0 +1,289 @@
+"""Run the next program: by exec as ever, or in this process if it is the toolkit's own.
+
+The programs of daemontools end by running another one.  A cold interpreter
+costs 10 ms and more, so a command of this toolkit is not executed but run
+here: PATH is searched exactly as execvp would, and if the file found is a
+console script of this very interpreter, its `main` takes the place of the
+program that called `run`.  Anything else, such as a user's own qmail-queue
+earlier in PATH, is executed.
+
+Running in-process keeps the promises of execve(2): handled signals go back to
+their defaults and ignored ones stay ignored, close-on-exec descriptors are
+closed, the environment is replaced, `ps` shows the new arguments, and the
+exit code or the fatal signal is the new program's.
+
+A process that calls `fork`, `spawn` or `run` has no threads.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import gc
+import importlib
+import os
+import signal
+import sys
+import traceback
+
+from supervise.errors import reason
+from supervise.program import TEMPORARY, Become, Fatal, Program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import NoReturn
+
+DEFAULT_PATH = "/bin:/usr/bin"
+FLOORS = ("supervise", "ucspi", "qmail")
+SCRIPT_SIZE = 1024  # bytes; a console script is shorter
+SIGNALS = range(1, signal.NSIG)
+TRY_NEXT = (errno.EACCES, errno.EPERM, errno.EISDIR)
+
+
+def candidates(name: str) -> Iterator[str]:
+    """The files that execvp(3) would try for `name`, in order, along the present PATH."""
+    if "/" in name:
+        yield name
+        return
+    for directory in os.environ.get("PATH", DEFAULT_PATH).split(":"):
+        yield f"{directory or '.'}/{name}"
+
+
+def own_module(file: str) -> str | None:
+    """The module of the toolkit's command in `file`; None if exec must decide.
+
+    The command may be reached through links.  It is ours if it is a script
+    for this interpreter that imports a `main` from one of the three floors.
+    """
+    try:
+        fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        script = os.read(fd, SCRIPT_SIZE)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    if not script.startswith(b"#!"):
+        return None
+    first, second, *rest = script.split(b"\n") + [b""]
+    interpreter = os.fsencode(f"{sys.prefix}/bin/python")
+    if interpreter not in first and interpreter not in second:  # second: a path too long for #!
+        return None
+    for line in rest:
+        words = line.decode("ascii", "replace").split()
+        if words[:1] == ["from"] and words[2:] == ["import", "main"] and words[1].split(".")[0] in FLOORS:
+            return words[1] if os.access(file, os.X_OK, effective_ids=True) else None
+    return None
+
+
+def find(name: str) -> tuple[str, str | None]:
+    """Return the file that execvp would run for `name`, and its module if it is ours.
+
+    Raises OSError as execvp does if there is none.
+    """
+    refused: OSError | None = None
+    for file in candidates(name):
+        module = own_module(file)
+        if module:
+            return file, module
+        problem = _why_not_executable(file)
+        if not problem:
+            return file, None
+        if problem.errno == errno.ENOENT:
+            continue
+        if problem.errno not in TRY_NEXT:
+            raise problem
+        refused = problem
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def _why_not_executable(file: str) -> OSError | None:
+    try:
+        os.stat(file)
+    except OSError as error:
+        return error
+    if os.path.isfile(file) and os.access(file, os.X_OK, effective_ids=True):
+        return None
+    return PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
+
+
+def run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> NoReturn:
+    """Become the program `argv[0]`, with `env` in place of the environment.
+
+    PATH is the present one, whatever `env` says.  Raises OSError as execvp
+    does.  A program of the toolkit starts once the caller's stack is unwound,
+    so its `with` and `finally` blocks run first; exec leaves them out.
+    """
+    new_env = dict(os.environ) if env is None else dict(env)
+    refused: OSError | None = None
+    for file in candidates(argv[0]):
+        module = own_module(file)
+        if module:
+            raise Become(module, file, argv, new_env)
+        try:
+            os.execve(file, list(argv), new_env)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                continue
+            if error.errno not in TRY_NEXT:
+                raise
+            refused = error
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+
+
+def preload(name: str) -> Program | None:
+    """Import the toolkit's command that `name` would run, so that forks share it; None if not ours."""
+    try:
+        module = find(name)[1]
+    except OSError:
+        return None
+    return load(module) if module else None
+
+
+def load(module: str) -> Program:
+    """The `main` of `module`."""
+    loaded = importlib.import_module(module).main
+    assert isinstance(loaded, Program)
+    return loaded
+
+
+def follow(image: Become) -> int:
+    """Run the program that `image` asks for, and those that it becomes in turn; return the exit code."""
+    while True:
+        image.__traceback__ = image.__context__ = image.__cause__ = None
+        gc.collect()  # what the old program left closes its descriptors now, not the new one's later
+        reset_signals()
+        close_on_exec()
+        try:
+            return _enter(image)
+        except Become as following:
+            image = following
+
+
+def _enter(image: Become) -> int:
+    from supervise import title
+
+    replace_environment(image.env)
+    sys.argv = [image.file, *image.argv[1:]]
+    title.show(image.argv)
+    return load(image.module).run(image.argv[1:])
+
+
+def reset_signals() -> None:
+    """As exec does: handled signals to their default; ignored and blocked ones stay so."""
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def close_on_exec(keep: Iterable[int] = ()) -> None:
+    """Close every descriptor that is marked close-on-exec, but those in `keep`."""
+    kept = set(keep)
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        try:
+            if fd not in kept and fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
+                os.close(fd)
+        except OSError:  # listdir's own
+            continue
+
+
+def replace_environment(env: Mapping[str, str]) -> None:
+    """Make `env` the whole environment."""
+    if env == os.environ:
+        return
+    for name in [name for name in os.environ if name not in env]:
+        del os.environ[name]
+    os.environ.update(env)
+
+
+def fork(name: str, body: Callable[[], int]) -> int:
+    """Fork a child that runs `body` and exits with its code; return the child's pid.
+
+    In the child signals are as after exec, except that close-on-exec
+    descriptors are still open: `body` usually ends in `run`, which closes
+    them.  A Fatal of the body is reported under `name`.  OSError: no fork.
+    """
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _be_child(name, body, old_mask)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+    return pid
+
+
+def _be_child(name: str, body: Callable[[], int], mask: Iterable[int]) -> NoReturn:
+    code = TEMPORARY
+    try:
+        gc.freeze()  # the parent's garbage must not close descriptors here
+        reset_signals()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        code = Program(name, lambda _: body(), resident=False, helps=False).run(())
+    except Become as image:
+        code = follow(image)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def spawn(
+    argv: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    fds: Mapping[int, int] | None = None,
+) -> int:
+    """Start `argv` as a child and return its pid.
+
+    `fds` maps the child's descriptor numbers to ours; whatever else is not
+    close-on-exec is inherited.  Raises OSError if there is no such program,
+    or no fork.
+    """
+    new_env = dict(os.environ) if env is None else env
+    wanted = dict(fds or {})
+    file, module = find(argv[0])
+    if module:
+        image = Become(module, file, argv, new_env)
+
+        def body() -> int:
+            arrange(wanted)
+            raise image
+
+        return fork(os.path.basename(argv[0]), body)
+    return _posix_spawn(file, argv, new_env, wanted)
+
+
+def _posix_spawn(file: str, argv: Sequence[str], env: Mapping[str, str], wanted: Mapping[int, int]) -> int:
+    spare = max([2, *wanted, *wanted.values()]) + 1
+    sources = {target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, spare) for target, source in wanted.items()}
+    try:
+        actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in sources.items()]
+        return os.posix_spawn(file, list(argv), dict(env), file_actions=actions)
+    finally:
+        for source in sources.values():
+            os.close(source)
+
+
+def arrange(fds: Mapping[int, int]) -> None:
+    """Make each descriptor of `fds` a copy of the one it maps to, whatever the order, for exec to inherit."""
+    spare = max([2, *fds, *fds.values()]) + 1
+    copies = {target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, spare) for target, source in fds.items()}
+    for target, copy in copies.items():
+        os.dup2(copy, target)
+        os.close(copy)
+
+
+def wait(pid: int) -> int:
+    """Wait for the child `pid`; return its exit code, or minus the signal that killed it."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def unable_to_run(name: str, error: OSError) -> Fatal:
+    """What a program that cannot run the next one dies of."""
+    return Fatal(f"unable to run {name}: {reason(error)}")
+

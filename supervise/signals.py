@@ -1,0 +1,52 @@
+"""Signals as events: caught ones make a descriptor readable, for a selector to wait on."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType, TracebackType
+
+
+class SignalPipe:
+    """While entered, the signals `caught` do nothing but arrive at `fileno()`.
+
+    At most one may be entered in a process at a time.  On exit the old
+    handlers are back.  (A chained or forked program gets the defaults, as
+    with exec.)
+    """
+
+    def __init__(self, caught: Iterable[signal.Signals]) -> None:
+        self._caught = tuple(caught)
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __enter__(self) -> SignalPipe:
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        self._old = {number: signal.signal(number, _arrived) for number in self._caught}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)
+        os.close(self._read)
+        os.close(self._write)
+
+    def fileno(self) -> int:
+        return self._read
+
+    def arrived(self) -> set[int]:
+        """The signals caught since the last call; never waits."""
+        try:
+            return set(os.read(self._read, 4096))
+        except BlockingIOError:
+            return set()
+
+
+def _arrived(number: int, frame: FrameType | None) -> None:
+    """Do nothing: set_wakeup_fd has written the number to the pipe."""

@@ -1,0 +1,1 @@
+"""The middle floor: TCP servers and clients (ucspi-tcp)."""
