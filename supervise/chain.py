@@ -68,7 +68,7 @@ def own_module(file: str) -> str | None:
         os.close(fd)
     if not script.startswith(b"#!"):
         return None
-    first, second, *rest = script.split(b"\n") + [b""]
+    first, second, *rest = [*script.split(b"\n"), b""]
     interpreter = os.fsencode(f"{sys.prefix}/bin/python")
     if interpreter not in first and interpreter not in second:  # second: a path too long for #!
         return None
@@ -286,4 +286,3 @@ def wait(pid: int) -> int:
 def unable_to_run(name: str, error: OSError) -> Fatal:
     """What a program that cannot run the next one dies of."""
     return Fatal(f"unable to run {name}: {reason(error)}")
-

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 
-
 def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write all of `data` to `fd`, however short the single writes are."""
     written = os.write(fd, data)

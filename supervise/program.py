@@ -46,7 +46,7 @@ class Usage(Fatal):
         super().__init__(synopsis, code)
 
 
-class unable_to:  # noqa: N801  (reads as a sentence: with unable_to("open x"): ...)
+class unable_to:  # named for how it reads: with unable_to("open x"): ...
     """Report an OSError of the block as `unable to <action>: <reason>`."""
 
     def __init__(self, action: str, code: int = TEMPORARY) -> None:

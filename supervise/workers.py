@@ -20,7 +20,7 @@ from supervise import chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 STATUS = struct.Struct("=i")
 MAX_FDS = 8
@@ -57,7 +57,10 @@ class Worker:
         return self._channel.fileno()
 
     def assign(self, payload: bytes, fds: Sequence[int] = ()) -> None:
-        """Hand over a job; the caller may close its `fds` at once.  OSError: the worker is dead, or the job too big."""
+        """Hand over a job; the caller may close its `fds` at once.
+
+        OSError: the worker is dead, or the job too big.
+        """
         self.jobs += 1
         socket.send_fds(self._channel, [payload], fds)
 
@@ -98,7 +101,7 @@ def _work(channel: socket.socket, handler: Callable[[bytes, list[int]], int]) ->
             return 0
 
 
-def _tidy(dispositions: dict[int, object], home: int, mask: int) -> None:
+def _tidy(dispositions: Mapping[int, object], home: int, mask: int) -> None:
     """Put back what a program may change in its process and an exit would have undone."""
     signal.setitimer(signal.ITIMER_REAL, 0)
     for number, disposition in dispositions.items():

@@ -1,0 +1,1 @@
+"""Side-by-side benchmarks: each module's `measure()` yields lines to print."""
