@@ -10,7 +10,9 @@ import bench
 
 
 def main() -> int:
-    names = sys.argv[1:] or [m.name for m in pkgutil.iter_modules(bench.__path__) if not m.name.startswith("_")]
+    names = sys.argv[1:] or [
+        m.name for m in pkgutil.iter_modules(bench.__path__) if not m.name.startswith("_")
+    ]
     for name in names:
         module = importlib.import_module(f"bench.{name}")
         print(f"== {name}: {(module.__doc__ or '').strip().splitlines()[0]}", flush=True)
