@@ -1,0 +1,150 @@
+"""IP addresses: their text forms, the environment that describes a connection, and "is this me?".
+
+An address is its packed form, 4 or 16 bytes.  An IPv4 address that came
+through an IPv6 socket (::ffff:1.2.3.4) is unmapped to its 4 bytes first, as
+ucspi-tcp6 does, so that rules and logs know one form of it.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from supervise.numbers import scan_ulong
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+ANY4, ANY6 = bytes(4), bytes(16)
+LOOPBACK6 = bytes(15) + b"\1"
+MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
+LENGTH4, LENGTH6 = 4, 16
+
+
+def text(address: bytes) -> str:
+    """Dotted decimal, or compact IPv6 (RFC 5952)."""
+    return socket.inet_ntop(family(address), address)
+
+
+def family(address: bytes) -> socket.AddressFamily:
+    return socket.AF_INET if len(address) == LENGTH4 else socket.AF_INET6
+
+
+def unmapped(address: bytes) -> bytes:
+    """The IPv4 address that `address` stands for, if it is ::ffff:a.b.c.d; else itself."""
+    return address[12:] if len(address) == LENGTH6 and address.startswith(MAPPED) else address
+
+
+def scan4(string: str) -> tuple[bytes, int]:
+    """Read a dotted quad at the start of `string`; return it and its length, (b"", 0) if there is none.
+
+    As the originals read it: any number of digits, each number modulo 256,
+    and what follows is the caller's affair.
+    """
+    numbers: list[int] = []
+    place = 0
+    while True:
+        number, digits = scan_ulong(string[place:])
+        if not digits:
+            return b"", 0
+        numbers.append(number % 256)
+        place += digits
+        if len(numbers) == LENGTH4:
+            return bytes(numbers), place
+        if string[place : place + 1] != ".":
+            return b"", 0
+        place += 1
+
+
+def parse(string: str) -> bytes | None:
+    """The address that `string` is, and nothing else: IPv4 as the originals take it, or IPv6."""
+    address, length = scan4(string)
+    if length and length == len(string):
+        return address
+    if ":" not in string:
+        return None
+    try:
+        return socket.inet_pton(socket.AF_INET6, string)
+    except (OSError, ValueError):  # ValueError: a NUL within
+        return None
+
+
+def parse_literal(host: bytes) -> bytes | None:
+    """The address in a mail domain such as [1.2.3.4] or [IPv6:2001:db8::1] (RFC 5321, 4.1.3)."""
+    if not (host.startswith(b"[") and host.endswith(b"]")):
+        return None
+    inside = host[1:-1].decode("latin-1")
+    if inside[:5].lower() == "ipv6:":
+        return parse(inside[5:]) if ":" in inside[5:] else None
+    return parse(inside) if ":" not in inside else None
+
+
+def literal(address: bytes) -> bytes:
+    """The mail domain that means `address`."""
+    return f"[{'' if len(address) == LENGTH4 else 'IPv6:'}{text(address)}]".encode()
+
+
+def reverse_labels(address: bytes) -> str:
+    """What precedes in-addr.arpa, ip6.arpa or a list's zone: 4.3.2.1. or nibbles, with a final dot."""
+    parts = [str(byte) for byte in address] if len(address) == LENGTH4 else list(address.hex())
+    return ".".join(reversed(parts)) + "."
+
+
+def of_socket_name(name: tuple[object, ...]) -> tuple[bytes, int]:
+    """The (address, port) in what getpeername or accept gives for AF_INET or AF_INET6."""
+    host, port = name[:2]
+    host = str(host).partition("%")[0]  # fe80::1%eth0
+    return unmapped(socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)), int(
+        str(port)
+    )
+
+
+def environment(
+    local: tuple[bytes, int],
+    remote: tuple[bytes, int],
+    *,
+    local_host: str | None = None,
+    remote_host: str | None = None,
+    remote_info: str | None = None,
+) -> dict[str, str | None]:
+    """PROTO, TCPLOCAL* and TCPREMOTE* of a TCP connection; None: to be unset.
+
+    Over IPv6 PROTO is TCP6 and the TCP6* variables of ucspi-tcp6 are set as well.
+    """
+    over6 = len(remote[0]) == LENGTH6
+    found = {
+        "PROTO": "TCP6" if over6 else "TCP",
+        "TCPLOCALIP": text(local[0]),
+        "TCPLOCALPORT": str(local[1]),
+        "TCPLOCALHOST": local_host,
+        "TCPREMOTEIP": text(remote[0]),
+        "TCPREMOTEPORT": str(remote[1]),
+        "TCPREMOTEHOST": remote_host,
+        "TCPREMOTEINFO": remote_info,
+    }
+    for name in ("LOCALIP", "LOCALPORT", "LOCALHOST", "REMOTEIP", "REMOTEPORT", "REMOTEHOST"):
+        found[f"TCP6{name}"] = found[f"TCP{name}"] if over6 else None
+    return found
+
+
+def local_addresses() -> frozenset[bytes]:
+    """The addresses of this machine's interfaces at this moment."""
+    import psutil  # 20 ms: imported only where it is needed
+
+    found = set()
+    for addresses in psutil.net_if_addrs().values():
+        for address in addresses:
+            if address.family in (socket.AF_INET, socket.AF_INET6):
+                found.add(of_socket_name((address.address, 0))[0])
+    return frozenset(found)
+
+
+def is_me(address: bytes, local: Collection[bytes]) -> bool:
+    """Would a connection to `address` come back to this machine, whose interfaces have `local`?
+
+    0.0.0.0 and :: reach the machine itself, and so does all of 127/8.
+    """
+    plain = unmapped(address)
+    if plain in (ANY4, ANY6, LOOPBACK6) or (len(plain) == LENGTH4 and plain[0] == 127):
+        return True
+    return plain in local
