@@ -1,0 +1,30 @@
+"""Where the mail system lives: its home directory and its control files."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+DEFAULT = "/var/qmail"
+
+
+def find() -> str:
+    """The home directory of the mail system, as an absolute path.
+
+    $QMAILHOME; else the directory above the bin/ through which this program
+    was called, links not followed, if it has a control/; else /var/qmail.
+    A relative name counts from the working directory, so look before chdir.
+    """
+    chosen = os.environ.get("QMAILHOME")
+    if chosen:
+        return os.path.abspath(chosen)
+    above, name = os.path.split(os.path.dirname(os.path.abspath(sys.argv[0])))
+    if name == "bin" and os.path.isdir(f"{above}/control"):
+        return above
+    return DEFAULT
+
+
+def control_directory(home: str) -> str:
+    """The directory of the control files: $QMAIL_CONTROLDIR, else the home's control/."""
+    chosen = os.environ.get("QMAIL_CONTROLDIR")
+    return os.path.join(home, chosen) if chosen else f"{home}/control"
