@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import os
-
-from setproctitle import setproctitle, setthreadtitle
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import ModuleType
 
 
 def show(argv: Sequence[str]) -> None:
     """Show `argv` as the command line, and the name's last part as the command."""
-    setproctitle(" ".join(argv))
-    setthreadtitle(os.path.basename(argv[0]))
+    shown = sys.modules.get("_setproctitle") or _load()
+    shown.setproctitle(" ".join(argv))
+    shown.setthreadtitle(os.path.basename(argv[0]))
+
+
+def _load() -> ModuleType:
+    """The C module of setproctitle without the package around it, which imports logging: 15 ms."""
+    from importlib.machinery import PathFinder
+
+    package = PathFinder.find_spec("setproctitle")
+    places = package.submodule_search_locations if package else None
+    spec = PathFinder.find_spec("_setproctitle", places)
+    if not spec or not spec.loader:
+        import setproctitle
+
+        return setproctitle
+    module = spec.loader.create_module(spec)
+    assert module
+    spec.loader.exec_module(module)
+    sys.modules["_setproctitle"] = module
+    return module
