@@ -173,6 +173,23 @@ def _enter(image: Become) -> int:
     return load(image.module).run(image.argv[1:])
 
 
+def call(program: Program, argv: Sequence[str], env: Mapping[str, str] | None = None) -> int:
+    """Run `program` as `argv` in this process, as a worker's job, and return its exit code.
+
+    `env` becomes the environment, and stays it.  Directory, umask, signals and
+    alarms are the worker's to put back; descriptors, of whom opened them.
+    Raises Become if the program turns into another one: let it, and the
+    worker ends with that program.
+    """
+    from supervise import title
+
+    if env is not None:
+        replace_environment(env)
+    sys.argv = list(argv)
+    title.show(argv)
+    return program.run(argv[1:])
+
+
 def reset_signals() -> None:
     """As exec does: handled signals to their default; ignored and blocked ones stay so."""
     signal.set_wakeup_fd(-1)

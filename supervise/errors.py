@@ -93,6 +93,19 @@ REASONS = {
     errno.EREMCHG: "remote address changed",
 }
 
+TEMPORARY = frozenset({
+    errno.EINTR, errno.ENOMEM, errno.ETXTBSY, errno.EIO, errno.ETIMEDOUT, errno.EAGAIN, errno.EDEADLK,
+    errno.EBUSY, errno.ENFILE, errno.EMFILE, errno.EFBIG, errno.ENOSPC, errno.ENETDOWN, errno.ENETUNREACH,
+    errno.ENETRESET, errno.ECONNABORTED, errno.ECONNRESET, errno.ENOBUFS, errno.ETOOMANYREFS,
+    errno.ECONNREFUSED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EUSERS, errno.EDQUOT, errno.ESTALE,
+    errno.ENOLCK,
+})  # fmt: skip
+
+
+def temporary(error: OSError) -> bool:
+    """May the same call succeed later, as the originals see it?"""
+    return error.errno in TEMPORARY
+
 
 def reason(error: OSError) -> str:
     """Return what follows `unable to ...: ` for `error`."""
