@@ -34,12 +34,19 @@ def look_up(name: str) -> Account | None:
     numbers = _numbers(name)
     if numbers:
         return Account(name, *numbers, numbers[1:], "/")
+    user = entry(name)
+    if not user:
+        return None
+    groups = os.getgrouplist(user.pw_name, user.pw_gid)
+    return Account(user.pw_name, user.pw_uid, user.pw_gid, groups, user.pw_dir)
+
+
+def entry(name: str) -> pwd.struct_passwd | None:
+    """What the system's user database says of `name`; None if nothing."""
     try:
-        entry = pwd.getpwnam(name)
+        return pwd.getpwnam(name)
     except (KeyError, ValueError):  # ValueError: a name that no file can hold
         return None
-    groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
-    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir)
 
 
 def _numbers(name: str) -> tuple[int, int] | None:

@@ -37,7 +37,7 @@ else:
 DEFAULT_PATH = "/bin:/usr/bin"
 FLOORS = ("supervise", "ucspi", "qmail")
 SCRIPT_SIZE = 1024  # bytes; a console script is shorter
-SIGNALS = range(1, signal.NSIG)
+SIGNALS: tuple[int, ...] = tuple(signal.valid_signals())
 TRY_NEXT = (errno.EACCES, errno.EPERM, errno.EISDIR)
 
 
