@@ -1,0 +1,176 @@
+"""A service as svscan knows it: its supervise, its log's supervise, and the pipe between them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from supervise import chain, status
+from supervise.errors import reason
+from supervise.program import TEMPORARY, say
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+LOG_TIME = 10.0  # seconds for a log to reach the end of its input
+DEAF = 50  # attempts to tell a supervise something
+
+
+def warn(problem: str) -> None:
+    say(f"svscan: warning: {problem}")
+
+
+class Service:
+    """One subdirectory; it goes by `name` in messages.
+
+    Starting, here, is to start a supervise.  Every method warns of what it
+    cannot do, and may be called again later.  `in_child` is called in each
+    child before all else.
+    """
+
+    def __init__(self, name: str, in_child: Callable[[], None]) -> None:
+        self.name = name
+        self.active = True  # seen in the last look at the directory
+        self.pid = 0  # of its supervise; 0 if there is none
+        self.log_pid = 0
+        self.pipe: tuple[int, int] | None = None  # its ends, if there is a log
+        self._in_child = in_child
+        self._told: dict[int, Told] = {}
+        self._log_over = False  # it has ended as it was told to
+        self._log_may_read_until = 0.0
+
+    def make_pipe(self) -> bool:
+        """Make the pipe if there is a log; False if that fails."""
+        problem = f"unable to stat {self.name}/log"
+        try:
+            os.stat(f"{self.name}/log")
+            problem = f"unable to create pipe for {self.name}"
+            self.pipe = os.pipe2(os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            warn(f"{problem}: {reason(error)}")
+            return False
+        return True
+
+    def start(self) -> None:
+        """Start what does not run."""
+        if not self.pid:
+            descriptors = {1: self.pipe[1]} if self.pipe else {}
+            self.pid = self._fork(self.name, descriptors, ["supervise", self.name])
+        if self.pid and self.pipe and not self.log_pid:
+            self.start_log(self.pipe[0])
+
+    def start_log(self, source: int) -> None:
+        self.log_pid = self._fork(f"{self.name}/log", {0: source}, ["supervise", "log"], self.name)
+
+    def _fork(self, what: str, fds: Mapping[int, int], argv: Sequence[str], directory: str = "") -> int:
+        def body() -> int:
+            problem = f"unable to set up descriptors for {what}"
+            try:
+                chain.arrange(fds)
+                self._in_child()
+                problem = f"unable to switch to {directory}"
+                if directory:
+                    os.chdir(directory)
+                problem = f"unable to start supervise {what}"
+                chain.run(argv)
+            except OSError as error:
+                warn(f"{problem}: {reason(error)}")
+            return TEMPORARY
+
+        try:
+            return chain.fork("svscan", body)
+        except OSError as error:
+            warn(f"unable to fork for {what}: {reason(error)}")
+            return 0
+
+    def ended(self, pid: int) -> bool:
+        """Take notice that `pid` has ended; False if it is none of ours."""
+        if pid == self.pid:
+            self.pid = 0
+        elif pid == self.log_pid:
+            self.log_pid = 0
+            self._log_over = pid in self._told
+        else:
+            return False
+        self._told.pop(pid, None)
+        return True
+
+    def close_pipe(self) -> None:
+        for end in self.pipe or ():
+            if end >= 0:
+                os.close(end)
+        self.pipe = None
+
+    def end(self, urgency: int) -> bool:
+        """Go on ending it; True once all of it has ended.
+
+        The service goes down first.  Its log runs on until it has read all,
+        unless it was down.  `urgency`: 1 asks, 2 also kills the service and
+        has the log not wait for the end of its input, 3 also kills the log.
+        """
+        if self.pid:
+            self._tell(self.pid, b"dx" if urgency == 1 else b"dxk")
+            if self.pipe and not self.log_pid:
+                self.start_log(self.pipe[0])
+            return False
+        return not self.pipe or self._end_log(urgency, *self.pipe)
+
+    def _end_log(self, urgency: int, source: int, sink: int) -> bool:
+        if sink >= 0:
+            os.close(sink)  # now the log's input ends with what is in the pipe
+            self.pipe = source, -1
+            self._log_may_read_until = time.monotonic() + LOG_TIME
+        if self.log_pid:
+            if urgency == 1 and time.monotonic() > self._log_may_read_until:
+                urgency = 2  # somebody whom the service left behind holds the pipe
+            self._tell(self.log_pid, (_last_orders(self.log_pid), b"dx", b"dxk")[urgency - 1])
+        elif not self._log_over and _holds_data(source):
+            self.start_log(source)  # it was killed, or is between two lives
+        return not self.log_pid
+
+    def _tell(self, pid: int, commands: bytes) -> None:
+        """Write `commands` to the supervise `pid`, once; if it does not listen for long, signal it."""
+        told = self._told.setdefault(pid, Told())
+        if told.commands == commands:
+            return
+        try:
+            with open(
+                f"/proc/{pid}/cwd/{status.CONTROL}", "wb", buffering=0, opener=_without_waiting
+            ) as fifo:
+                fifo.write(commands)
+            told.commands = commands
+        except OSError:  # it has not come so far yet, or never will
+            told.failures += 1
+            if told.failures == DEAF:
+                os.kill(pid, signal.SIGTERM)
+
+
+class Told:
+    """What a supervise has been told, and how often it could not be."""
+
+    def __init__(self) -> None:
+        self.commands = b""
+        self.failures = 0
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_CREAT & ~os.O_TRUNC | os.O_NONBLOCK)
+
+
+def _last_orders(pid: int) -> bytes:
+    """For a log: run once more, to the end of input, and leave; but stay down if it is to be down."""
+    try:
+        return b"x" if status.read(f"/proc/{pid}/cwd").want == "d" else b"ox"
+    except (OSError, ValueError):
+        return b"ox"
+
+
+def _holds_data(pipe: int) -> bool:
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return any(events & select.POLLIN for _, events in poll.poll(0))

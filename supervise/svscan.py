@@ -1,0 +1,215 @@
+"""svscan(8): starts and monitors a collection of services.
+
+SYNOPSIS   svscan [dir]
+
+DESCRIPTION
+    Runs a supervise for each subdirectory (or link to one) of dir, or of the
+    present directory, whose name does not begin with a dot: 1000 at most.  If
+    the subdirectory has a log of its own, svscan runs a second supervise
+    there, and a pipe leads from the first's output to the second's input; the
+    pipe stays, so that no line is lost when either is started again.
+
+    Every five seconds it looks again: new subdirectories are taken up, and a
+    supervise that has ended is started again.  When a subdirectory is gone
+    and its supervise too, both are forgotten.  Children that are not its own
+    are reaped, so svscan may be process 1.
+
+    A supervise earlier in PATH is run in place of this toolkit's own.
+
+SIGNALS    HUP: look again at once.
+           TERM, INT: end.  Every service is told to go down and is waited for;
+           its log runs until it has read all.  A second TERM or INT kills the
+           services that are still up, a third the logs.  As process 1, svscan
+           ends the other processes, too.  As a shell's background job (INT is
+           ignored) it dies of TERM like any program, and its services stay.
+
+EXIT       0: it was told to end, and all services have ended.
+           111: dir cannot be entered.
+
+FILES      dir/*/run, dir/*/log/run; see supervise
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import select
+import signal
+import stat
+import time
+
+from supervise import chain
+from supervise.errors import reason
+from supervise.program import program, unable_to
+from supervise.services import Service, warn
+from supervise.signals import SignalPipe
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+CAUGHT = (signal.SIGCHLD, signal.SIGHUP)
+ENDING = (signal.SIGTERM, signal.SIGINT)
+LIMIT = 1000  # services
+DESCRIPTORS = 2 * LIMIT + 100
+PERIOD = 5.0  # seconds between two looks
+MOMENT = 0.1  # seconds between two attempts to end what has not ended
+LAST_WORDS = 5.0  # seconds for other processes to end, as process 1
+
+
+@program("svscan", resident=True)
+def main(argv: Sequence[str]) -> int:
+    inherited = _open_descriptors()
+    if argv:
+        with unable_to(f"chdir to {argv[0]}"):
+            os.chdir(argv[0])
+    chain.preload("supervise")
+    gc.collect()
+    gc.freeze()
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _allow_descriptors(DESCRIPTORS, limits)
+
+    def in_child() -> None:
+        _close_all_but(inherited)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    try:
+        with SignalPipe([*CAUGHT, *(() if _in_background() else ENDING)]) as signals:
+            Scanner(signals, in_child).run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    return 0
+
+
+class Scanner:
+    """The services of the present directory."""
+
+    def __init__(self, signals: SignalPipe, in_child: Callable[[], None]) -> None:
+        self._signals = signals
+        self._in_child = in_child
+        self._services: dict[tuple[int, int], Service] = {}  # by device and inode of the directory
+        self._next_look = 0.0  # monotonic
+        self._urgency = 0  # how often it was told to end
+
+    def run(self) -> None:
+        """Keep the services, until a signal says to end them; return when they have ended."""
+        while not self._urgency:
+            self._reap()
+            if time.monotonic() >= self._next_look:
+                self._look()
+                self._next_look = time.monotonic() + PERIOD
+            self._wait(self._next_look - time.monotonic())
+        while not all([service.end(self._urgency) for service in self._services.values()]):
+            self._wait(MOMENT)
+            self._reap()
+        for service in self._services.values():
+            service.close_pipe()
+        if os.getpid() == 1:
+            self._end_everything()
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for a signal, but not longer than that."""
+        select.select([self._signals], [], [], max(0.0, seconds))
+        arrived = self._signals.arrived()
+        if signal.SIGHUP in arrived:
+            self._next_look = 0.0
+        if arrived & set(ENDING):
+            self._urgency = min(self._urgency + 1, 3)
+
+    def _reap(self) -> bool:
+        """Take notice of what has ended; False if there are no children left."""
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return False
+            if not pid:
+                return True
+            any(service.ended(pid) for service in self._services.values())
+
+    def _look(self) -> None:
+        """Start what is new, and what has ended; forget what is gone."""
+        for service in self._services.values():
+            service.active = False
+        try:
+            with os.scandir(".") as entries:
+                for entry in entries:
+                    if not entry.name.startswith("."):
+                        self._take_up(entry)
+        except OSError as error:
+            warn(f"unable to read directory: {reason(error)}")
+            return
+        for key, service in list(self._services.items()):
+            if not service.active and not service.pid and not service.log_pid:
+                service.close_pipe()
+                del self._services[key]
+
+    def _take_up(self, entry: os.DirEntry[str]) -> None:
+        try:
+            found = os.stat(entry.name)
+        except OSError as error:
+            warn(f"unable to stat {entry.name}: {reason(error)}")
+            return
+        if not stat.S_ISDIR(found.st_mode):
+            return
+        key = (found.st_dev, found.st_ino)
+        service = self._services.get(key)
+        if not service:
+            if len(self._services) >= LIMIT:
+                warn(f"unable to start {entry.name}: running too many services")
+                return
+            service = Service(entry.name, self._in_child)
+            if not service.make_pipe():
+                return
+            self._services[key] = service
+        service.active = True
+        service.name = entry.name
+        service.start()
+
+    def _end_everything(self) -> None:
+        """As process 1: ask all that is left to end, and give it a while."""
+        try:
+            os.kill(-1, signal.SIGTERM)
+            os.kill(-1, signal.SIGCONT)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + LAST_WORDS
+        while self._reap() and time.monotonic() < deadline:
+            self._wait(MOMENT)
+
+
+def _in_background() -> bool:
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN and os.getpid() != 1
+
+
+def _open_descriptors() -> list[int]:
+    """What svscan was started with, and its children are to have."""
+    return sorted(fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open(fd))
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:  # the one that listed them
+        return False
+    return True
+
+
+def _close_all_but(kept: Sequence[int]) -> None:
+    """Close in a few calls what close-on-exec would, one by one."""
+    first = 3
+    for fd in [*(fd for fd in kept if fd >= first), DESCRIPTORS]:
+        os.closerange(first, fd)
+        first = fd + 1
+
+
+def _allow_descriptors(wanted: int, limits: tuple[int, int]) -> None:
+    soft, hard = limits
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    except (OSError, ValueError):  # then there is room for fewer logs
+        pass
