@@ -1,0 +1,143 @@
+"""The life of a service: every way through the table ends where the administrator wants it."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervise.lifecycle import AFTER, MOVES, Event, Phase, State, Want, step
+
+IDLE = {Phase.DOWN, Phase.RESTING}
+RUNNING = set(Phase) - IDLE
+COMMANDS = {Event.UP, Event.DOWN, Event.ONCE, Event.LEAVE}
+INITIAL = [State(Phase.RESTING, Want.UP), State(Phase.DOWN, Want.DOWN)]
+
+
+def possible(state: State) -> list[Event]:
+    """What can happen in `state`."""
+    if state.phase is Phase.DOWN:
+        return [*COMMANDS]
+    if state.phase is Phase.RESTING:
+        return [*COMMANDS, Event.RESTED]
+    begun = [Event.NO_FORK] if state.want in (Want.UP, Want.ONCE) else []  # comes at once or not at all
+    return [*COMMANDS, Event.ENDED, Event.FAILED, *begun]
+
+
+def reachable() -> set[State]:
+    seen: set[State] = set()
+    fresh = set(INITIAL)
+    while fresh:
+        seen |= fresh
+        fresh = {step(s, e) for s in fresh if not s.over for e in possible(s)} - seen
+    return seen
+
+
+def walk(state: State, *events: Event) -> State:
+    for event in events:
+        state = step(state, event)
+    return state
+
+
+def run_of(state: State) -> State:
+    """One run of a plain service, from RESTING: ./start, ./finish and ./stop are not there."""
+    return walk(state, Event.RESTED, Event.ENDED)
+
+
+def ended(state: State) -> State:
+    while state.phase not in IDLE:
+        state = step(state, Event.ENDED)
+    return state
+
+
+def test_a_service_that_is_wanted_up_is_started_again_whenever_it_ends() -> None:
+    up = run_of(INITIAL[0])
+    assert up == State(Phase.UP, Want.UP)
+    assert ended(up) == INITIAL[0]
+
+
+def test_one_that_is_told_to_go_down_stays_down() -> None:
+    stopping = step(run_of(INITIAL[0]), Event.DOWN)
+    assert stopping == State(Phase.UP, Want.DOWN)
+    assert ended(stopping) == State(Phase.DOWN, Want.DOWN)
+
+
+def test_once_is_once() -> None:
+    once = run_of(step(INITIAL[1], Event.ONCE))
+    assert once == State(Phase.UP, Want.ONCE)
+    assert ended(once) == State(Phase.DOWN, Want.OVER)
+
+
+def test_once_on_a_service_that_is_up_lets_it_end() -> None:
+    assert ended(step(run_of(INITIAL[0]), Event.ONCE)) == State(Phase.DOWN, Want.OVER)
+
+
+def test_once_again_while_the_last_scripts_run_runs_it_again() -> None:
+    closing = walk(run_of(step(INITIAL[1], Event.ONCE)), Event.ENDED, Event.ENDED)
+    assert closing == State(Phase.CLOSING, Want.OVER)
+    assert ended(step(closing, Event.ONCE)) == State(Phase.RESTING, Want.ONCE)
+
+
+def test_up_while_it_goes_down_brings_it_up_again() -> None:
+    assert ended(walk(run_of(INITIAL[0]), Event.DOWN, Event.UP)) == INITIAL[0]
+
+
+@pytest.mark.parametrize("want", list(Want))
+def test_a_supervise_that_leaves_goes_when_the_service_ends_and_starts_nothing(want: Want) -> None:
+    left = ended(step(State(Phase.UP, want), Event.LEAVE))
+    assert left.over
+
+
+def test_leave_while_it_waits_to_start_again_is_at_once_but_a_run_ordered_takes_place() -> None:
+    assert step(INITIAL[0], Event.LEAVE).over
+    ordered = walk(INITIAL[1], Event.ONCE, Event.LEAVE)
+    assert not ordered.over
+    assert ended(run_of(ordered)).over
+
+
+def test_what_failed_for_good_is_down_until_told() -> None:
+    failed = ended(step(run_of(INITIAL[0]), Event.FAILED))
+    assert failed == State(Phase.DOWN, Want.DOWN)
+    assert step(failed, Event.UP) == INITIAL[0]
+
+
+def test_without_a_start_there_is_no_run() -> None:
+    assert walk(INITIAL[0], Event.RESTED, Event.FAILED) == State(Phase.DOWN, Want.DOWN)
+
+
+def test_no_fork_is_no_end() -> None:
+    for want in (Want.UP, Want.ONCE):
+        assert walk(State(Phase.RESTING, want), Event.RESTED, Event.NO_FORK) == State(Phase.RESTING, want)
+
+
+def test_whatever_happens_ends_of_scripts_lead_to_rest_and_nothing_runs_forever() -> None:
+    for state in reachable():
+        assert ended(state).phase in IDLE
+
+
+def test_every_reachable_state_can_be_brought_down_and_left() -> None:
+    for state in reachable():
+        assert ended(walk(state, Event.DOWN, Event.LEAVE)).over
+
+
+def test_only_a_wish_for_it_makes_a_service_rest_before_a_start() -> None:
+    for state in reachable():
+        if state.phase is Phase.RESTING:
+            assert state.want in (Want.UP, Want.ONCE)
+        if state.phase is Phase.DOWN:
+            assert state.want in (Want.DOWN, Want.OVER) or state.leaving
+
+
+def test_the_tables_have_no_row_that_is_never_used() -> None:
+    states = reachable()
+    used = {(s.phase, e) for s in states for e in possible(s)}
+    assert set(MOVES) <= used
+    assert set(AFTER) <= {(s.phase, s.want) for s in states} | set(product(RUNNING, [Want.OVER]))
+
+
+@given(st.lists(st.sampled_from(sorted(COMMANDS, key=str))))
+def test_commands_never_run_or_end_a_script(commands: list[Event]) -> None:
+    assert walk(INITIAL[0], *commands).phase in IDLE
+    assert walk(State(Phase.UP, Want.UP), *commands).phase is Phase.UP
