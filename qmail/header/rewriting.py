@@ -6,7 +6,7 @@ order is the original's.
 
 from __future__ import annotations
 
-from qmail.header.tokens import ATOM, LITERAL, decode, tokenise
+from qmail.header.tokens import ATOM, LITERAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,16 +16,12 @@ NO_HOST = [("@", ""), (LITERAL, "")]
 
 
 class Rewriter:
-    """Completes addresses with the host and domain names of the control files.
+    """Completes addresses with the tokens of `@` default host, `.` default domain, `.` plus domain."""
 
-    Raises Unparsable if one of the names cannot be part of an address; its
-    `args[0]` is then the field to blame.
-    """
-
-    def __init__(self, default_host: bytes, default_domain: bytes, plus_domain: bytes) -> None:
-        self._host = tokenise(decode(b"@" + default_host))
-        self._domain = tokenise(decode(b"." + default_domain))
-        self._plus = tokenise(decode(b"." + plus_domain))
+    def __init__(self, host: list[Token], domain: list[Token], plus: list[Token]) -> None:
+        self._host = host
+        self._domain = domain
+        self._plus = plus
 
     def rewrite(self, address: list[Token]) -> list[Token]:
         """The tokens to put in place of those of `address`, both in reading order."""

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    Token = tuple[str, str]
+Token = tuple[str, str]
 
 ATOM = "atom"
 QUOTED = "quoted"
