@@ -110,28 +110,43 @@ def _why_not_executable(file: str) -> OSError | None:
     return PermissionError(errno.EACCES, os.strerror(errno.EACCES), file)
 
 
-def run(argv: Sequence[str], env: Mapping[str, str] | None = None) -> NoReturn:
-    """Become the program `argv[0]`, with `env` in place of the environment.
+def run(argv: Sequence[str], env: Mapping[str, str] | None = None, real: str | None = None) -> NoReturn:
+    """Become the program `argv[0]`, or `real` under that name, with `env` in place of the environment.
 
     PATH is the present one, whatever `env` says.  Raises OSError as execvp
     does.  A program of the toolkit starts once the caller's stack is unwound,
     so its `with` and `finally` blocks run first; exec leaves them out.
     """
     new_env = dict(os.environ) if env is None else dict(env)
+    name = argv[0] if real is None else real
     refused: OSError | None = None
-    for file in candidates(argv[0]):
+    for file in candidates(name):
         module = own_module(file)
         if module:
             raise Become(module, file, argv, new_env)
         try:
-            os.execve(file, list(argv), new_env)
+            _execve(file, argv, new_env)
         except OSError as error:
             if error.errno == errno.ENOENT:
                 continue
             if error.errno not in TRY_NEXT:
                 raise
             refused = error
-    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), argv[0])
+    raise refused or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+
+
+def _execve(file: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    """As os.execve, which refuses an empty argument 0."""
+    if argv[0]:
+        os.execve(file, list(argv), env)
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    words = [os.fsencode(word) for word in argv]
+    settings = [os.fsencode(f"{name}={value}") for name, value in env.items()]
+    lists = [(ctypes.c_char_p * (len(strings) + 1))(*strings, None) for strings in (words, settings)]
+    libc.execve(os.fsencode(file), *lists)
+    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), file)
 
 
 def preload(name: str) -> Program | None:
