@@ -311,11 +311,22 @@ class Rules:
         self._reader: Reader | None = None
         self._seen: Sequence[int] = ()
         self._networks = (False, False)  # whether it has any: IPv4, IPv6
+        self._mentioned: dict[bytes, bool] = {}
 
     def look_up(self, ip: str, host: str | None = None, info: str | None = None) -> Verdict:
         reader = self._current()
         networks4, networks6 = self._networks
         return decide(reader.find, candidates(ip, host, info, networks4=networks4, networks6=networks6))
+
+    def mention(self, variable: bytes) -> bool:
+        """Whether any rule sets `variable`; True too if other data happens to look like it."""
+        try:
+            reader = self._current()
+        except FileNotFoundError:
+            return False
+        if variable not in self._mentioned:
+            self._mentioned[variable] = reader.contains(b"+" + variable + b"=")
+        return self._mentioned[variable]
 
     def _current(self) -> Reader:
         found = os.stat(self.path)
@@ -326,6 +337,7 @@ class Rules:
         self._reader = reader = Reader.open(self.path)
         # A key follows the upper byte of its data's length, nearly always 0.
         self._networks = (reader.contains(b"\0_"), reader.contains(b"\0^"))
+        self._mentioned.clear()
         self._seen = seen
         return reader
 

@@ -1,0 +1,264 @@
+"""The accepting side of a server: one loop that hands each connection to a process and counts.
+
+It never waits for a client or a name server.  What is done with a connection
+is the Service's affair, in a process of its own: in a worker that does one
+after another, or in a child for each.
+"""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import select
+import signal
+import time
+
+from supervise import chain
+from supervise.errors import reason
+from supervise.program import say
+from supervise.signals import SignalPipe
+from supervise.workers import Worker
+from ucspi import addresses
+from ucspi.connection import Arrival
+from ucspi.listeners import local_end
+from ucspi.visitors import Visitors
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+    from typing import Protocol
+
+    class Service(Protocol):
+        """What a server does with its connections."""
+
+        @property
+        def reusable(self) -> bool:
+            """Whether a process that has served may serve the next one."""
+
+        def serve(self, fd: int, arrival: Arrival) -> int:
+            """In a process of its own: serve the socket, which is `fd` and descriptors 0 and 1.
+
+            Returns the exit code, or raises Become.
+            """
+
+        def start(self, sock: socket.socket, arrival: Arrival) -> int | None:
+            """In the server: start a program at once and return its pid; None if `serve` must do it."""
+
+        def reload(self) -> None:
+            """Read again whatever is kept of the disk."""
+
+
+CAUGHT = (
+    signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1,
+    signal.SIGPIPE,  # caught, not ignored, so that programs have its default action
+)  # fmt: skip
+EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+PAUSE = 1.0  # seconds without accepting after something ran out
+BATCH = 16  # connections accepted before workers are looked at again
+MOST_JOBS = 2000  # of one worker; then a fresh one
+MOST_IDLE = 64  # workers; one that finishes beyond them goes
+NO_ADDRESS = b""  # of a client of a Unix socket
+
+
+class Guest:
+    """A connection under way."""
+
+    __slots__ = ("address", "port", "since")
+
+    def __init__(self, address: bytes, port: int, since: float) -> None:
+        self.address = address
+        self.port = port
+        self.since = since
+
+
+class Server:
+    """Accepts on `listeners` until SIGTERM, at most `limit` connections at a time."""
+
+    def __init__(
+        self, program: str, listeners: Sequence[socket.socket], service: Service, limit: int, verbosity: int
+    ) -> None:
+        self._program = program
+        self._listeners = {sock.fileno(): sock for sock in listeners}
+        self._ends = {sock.fileno(): local_end(sock) for sock in listeners}
+        self._service = service
+        self._limit = limit
+        self._verbosity = verbosity
+        self._guests: dict[int, Guest] = {}  # by process
+        self._visitors = Visitors()
+        self._workers: dict[int, Worker] = {}  # by the descriptor that they report on
+        self._idle: list[Worker] = []
+        self._stale: set[int] = set()  # pids of workers that shall not be used again
+        self._poll = select.epoll()
+        self._listening = False
+        self._resume = 0.0  # time.monotonic() until when it pauses
+
+    def run(self) -> int:
+        with self._poll, SignalPipe(CAUGHT) as signals:
+            self._poll.register(signals.fileno(), select.EPOLLIN)
+            self._log_status(0)
+            while True:
+                self._listen_or_not()
+                for fd, _ in self._poll.poll(self._patience()):
+                    if fd in self._workers:
+                        self._hear(self._workers[fd])
+                    elif fd in self._listeners:
+                        self._accept(fd)
+                    elif self._obey(signals.arrived()):
+                        return 0
+
+    def _patience(self) -> float | None:
+        return max(0.0, self._resume - time.monotonic()) if self._resume else None
+
+    def _listen_or_not(self) -> None:
+        """Look at the listeners only while a connection could be taken."""
+        if self._resume and time.monotonic() >= self._resume:
+            self._resume = 0.0
+        wanted = len(self._guests) < self._limit and not self._resume
+        if wanted == self._listening:
+            return
+        self._listening = wanted
+        for fd in self._listeners:
+            if wanted:
+                self._poll.register(fd, select.EPOLLIN)
+            else:
+                self._poll.unregister(fd)
+
+    def _pause(self) -> None:
+        self._resume = time.monotonic() + PAUSE
+
+    # Arriving
+
+    def _accept(self, listener: int) -> None:
+        for _ in range(min(BATCH, self._limit - len(self._guests))):
+            if self._resume:
+                return
+            try:
+                sock, name = self._listeners[listener].accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in EXHAUSTED:
+                    self._log(f"warning: unable to accept: {reason(error)}", 1)
+                    self._pause()
+                continue  # or the client has gone already
+            with sock:
+                self._receive(sock, name, self._ends[listener])
+
+    def _receive(self, sock: socket.socket, name: tuple[str, int], local: tuple[bytes, int] | None) -> None:
+        self._log_status(len(self._guests) + 1)
+        now = time.monotonic()
+        address, port = addresses.of_socket_name(name) if isinstance(name, tuple) else (NO_ADDRESS, 0)
+        present, recent = self._visitors.arrive(address, now)
+        arrival = Arrival((address, port) if address else None, local, present, recent)
+        try:
+            pid = self._service.start(sock, arrival) or self._delegate(sock.fileno(), arrival)
+        except OSError as error:
+            self._visitors.leave(address)
+            self._log(f"warning: dropping connection, unable to fork: {reason(error)}", 1)
+            self._log_status(len(self._guests))
+            self._pause()
+            return
+        self._guests[pid] = Guest(address, port, now)
+
+    def _delegate(self, fd: int, arrival: Arrival) -> int:
+        """Hand the connection to a process, and return its pid.  OSError: no process could be made."""
+        if not self._service.reusable:
+            return chain.fork(self._program, lambda: self._serve(fd, arrival))
+        job = marshal.dumps((arrival.remote, arrival.local, arrival.present, arrival.recent))
+        while self._idle:
+            worker = self._idle.pop()
+            try:
+                worker.assign(job, [fd])
+            except OSError:  # it has died; its channel tells as well
+                continue
+            return worker.pid
+        worker = Worker.start(self._program, self._work)
+        self._workers[worker.fileno()] = worker
+        self._poll.register(worker.fileno(), select.EPOLLIN)
+        worker.assign(job, [fd])
+        return worker.pid
+
+    def _work(self, job: bytes, fds: list[int]) -> int:
+        """In a worker: serve one connection."""
+        code = self._serve(fds[0], Arrival(*marshal.loads(job)))
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # so that the connection ends
+        chain.arrange({0: null, 1: null})
+        os.close(null)
+        return code
+
+    def _serve(self, fd: int, arrival: Arrival) -> int:
+        os.dup2(fd, 0)
+        os.dup2(fd, 1)
+        os.close(fd)
+        return self._service.serve(0, arrival)
+
+    # Leaving
+
+    def _hear(self, worker: Worker) -> None:
+        code = worker.report()
+        if code is None:
+            self._dismiss(worker)
+            return
+        self._end(worker.pid, (code & 255) << 8)
+        if worker.jobs >= MOST_JOBS or len(self._idle) >= MOST_IDLE or worker.pid in self._stale:
+            self._dismiss(worker)
+        else:
+            self._idle.append(worker)
+
+    def _dismiss(self, worker: Worker) -> None:
+        """Have no more to do with a worker but reap it."""
+        self._poll.unregister(worker.fileno())
+        del self._workers[worker.fileno()]
+        if worker in self._idle:
+            self._idle.remove(worker)
+        worker.close()
+
+    def _end(self, pid: int, status: int) -> None:
+        guest = self._guests.pop(pid, None)
+        if guest:  # else an idle worker
+            self._visitors.leave(guest.address)
+            self._log(f"end {pid} status {status}")
+            self._log_status(len(self._guests))
+
+    # Signals
+
+    def _obey(self, arrived: set[int]) -> bool:
+        """Do what the signals ask for; True: end."""
+        if signal.SIGCHLD in arrived:
+            self._reap()
+        if signal.SIGHUP in arrived:
+            self._reload()
+        if arrived & {signal.SIGALRM, signal.SIGUSR1}:
+            self._list()
+        return signal.SIGTERM in arrived
+
+    def _reap(self) -> None:
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+                self._stale.discard(ended[0])
+                self._end(*ended)
+        except ChildProcessError:
+            pass
+
+    def _reload(self) -> None:
+        self._service.reload()
+        self._visitors.forget()
+        self._stale.update(worker.pid for worker in self._workers.values())
+        for worker in list(self._idle):
+            self._dismiss(worker)
+
+    def _list(self) -> None:
+        now = time.monotonic()
+        for pid, guest in sorted(self._guests.items(), key=lambda item: item[1].since):
+            who = f"{addresses.text(guest.address)}:{guest.port}" if guest.address else "unix"
+            self._log(f"connection {pid} from {who} for {now - guest.since:.0f} seconds", 1)
+        self._log(f"status: {len(self._guests)}/{self._limit}", 1)
+
+    def _log_status(self, count: int) -> None:
+        self._log(f"status: {count}/{self._limit}")
+
+    def _log(self, line: str, level: int = 2) -> None:
+        if self._verbosity >= level:
+            say(f"{self._program}: {line}")

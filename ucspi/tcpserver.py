@@ -1,0 +1,290 @@
+"""tcpserver(8): accept TCP connections, and run a program for each.
+
+SYNOPSIS
+    tcpserver [ -146UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ]
+        [ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] host port program
+
+DESCRIPTION
+    Listens on an address and a port, and runs the program, which may have
+    arguments, for each connection, with the network as its descriptors 0 and 1.
+
+    host is an address or a name, of which the first address is taken.  0 means
+    all addresses of this machine by IPv4, :: all by IPv6, :0 all by both.  With
+    a host that begins with a slash it is a Unix socket of that name, and port
+    is not used.  port is a number, or a name in /etc/services; 0 is any free
+    one.  Sockets that systemd hands over (LISTEN_FDS) are used in place of host
+    and port.
+
+    A program of this toolkit is loaded once, and run for one connection after
+    another by a few processes; any other one is executed each time.
+
+    TERM ends the server; connections go on to their ends.  HUP lets it look for
+    the program again, forget how many connections were made of late, and go on
+    with fresh processes.  ALRM (svc -a) or USR1 writes a list of the connections
+    to the log.
+
+OPTIONS
+    -c n     no more than n connections at a time (40); later ones wait
+    -x cdb   decide by rules that tcprules has compiled; they may change at any time
+    -X       with -x, allow all connections while there is no such file
+    -B text  send text as soon as a client is connected
+    -l name  this machine's name, for TCPLOCALHOST; else it is looked up
+    -h, -H   look up the client's name (-h, the rule), or do not
+    -p, -P   believe the name only if it has the client's address (-p), or always
+    -r, -R   ask the client's machine for the user (-r, the rule), or do not
+    -t n     ... for n seconds at most (26)
+    -g gid, -u uid, -U
+             run as this group and user; -U takes both from $GID and $UID
+    -1       print the port number when ready
+    -4, -6   have an address of IPv4, or of IPv6; both together with host 0 or ::
+             is :0
+    -b n     have n connections wait to be accepted (20)
+    -o, -O   leave IP options alone, or kill them (-O, the rule)
+    -d, -D   delay small packets (-d, the rule), or never (-D)
+    -q, -Q, -v
+             say nothing, errors only (-Q, the rule), or everything
+
+EXIT
+    0: TERM came.  100: usage.  111: it cannot listen.
+
+ENVIRONMENT
+    The program finds PROTO (TCP), TCPLOCALIP, TCPLOCALPORT, TCPLOCALHOST,
+    TCPREMOTEIP, TCPREMOTEPORT, TCPREMOTEHOST and TCPREMOTEINFO, those unset of
+    which nothing is known; by IPv6 PROTO is TCP6, and all are there as TCP6...
+    too.  On a Unix socket PROTO is UNIX, with UNIXLOCALPATH, UNIXREMOTEPID,
+    UNIXREMOTEEUID and UNIXREMOTEEGID; rules know such a client as unix.
+
+    These variables, when a rule sets them, are orders to tcpserver:
+
+    MAXCONNIP      so many connections at a time from one address (IPv6: a /64)
+    MAXRATEIP      so many within a minute
+    GREETDELAY     refuse who says anything in so many seconds, before the program
+                   starts (for protocols in which the server speaks first)
+    PROXYPROTOCOL  this is a proxy: take the client's address from the header that
+                   it sends (PROXY protocol, version 1 or 2), and look up the
+                   rules again for that one.  MAXCONNIP and MAXRATEIP do not count
+                   such clients.
+    DIEMSG         what a client is told who is refused
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import os
+import socket
+
+from supervise import chain
+from supervise.accounts import enter_group
+from supervise.errors import reason
+from supervise.numbers import leading_number, scan_ulong
+from supervise.options import BadOption, Options
+from supervise.program import Fatal, Usage, program, say, unable_to
+from ucspi import addresses, connection, listeners
+from ucspi.connection import Arrival, Dropped, Policy
+from ucspi.rules import Rules
+from ucspi.server import Server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+USAGE = (
+    "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] "
+    "[ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] host port program"
+)
+LETTERS = "dDvqQhHrR1UXx:t:u:g:l:b:B:c:pPoO46"
+ANY = {"": "0.0.0.0", "0": "0.0.0.0"}
+DUAL = ":0"
+SWITCHES = {
+    "d": ("delay", True), "D": ("delay", False), "v": ("verbosity", 2), "q": ("verbosity", 0),
+    "Q": ("verbosity", 1), "P": ("paranoid", False), "p": ("paranoid", True),
+    "O": ("kill_options", True), "o": ("kill_options", False), "H": ("remote_host", False),
+    "h": ("remote_host", True), "R": ("remote_info", False), "r": ("remote_info", True),
+    "X": ("rules_optional", True),
+}  # fmt: skip
+
+
+class Settings:
+    """What the command line asks for."""
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Raises BadOption, or Usage."""
+        self.print_port = self.want4 = self.want6 = False
+        self.backlog, self.limit, self.uid, self.gid = 20, 40, 0, 0
+        self._changes: dict[str, object] = {}
+        self._env = env
+        options = Options(argv, LETTERS)
+        for letter, argument in options:
+            self._take(letter, argument)
+        self.policy = dataclasses.replace(Policy(), **self._changes)  # type: ignore[arg-type]
+        if len(options.operands) < 3:
+            raise Usage(USAGE)
+        self.host, self.port, *self.program = options.operands
+
+    def _take(self, letter: str, argument: str) -> None:
+        changes, number = self._changes, leading_number(argument)
+        if letter in SWITCHES:
+            name, value = SWITCHES[letter]
+            changes[name] = value
+        elif letter == "x":
+            changes["rules"] = Rules(argument)
+        elif letter == "l":
+            changes["local_host"] = argument
+        elif letter == "B":
+            changes["banner"] = os.fsencode(argument)
+        elif letter == "t":
+            changes["ident_timeout"] = min(number, 1 << 20)
+        elif letter == "U":
+            self.uid = leading_number(self._env["UID"]) if "UID" in self._env else self.uid
+            self.gid = leading_number(self._env["GID"]) if "GID" in self._env else self.gid
+        else:
+            field = {"1": "print_port", "4": "want4", "6": "want6", "b": "backlog"}
+            field |= {"c": "limit", "u": "uid", "g": "gid"}
+            setattr(self, field[letter], number if argument else True)
+
+
+@program("tcpserver", resident=True)
+def main(argv: Sequence[str]) -> int:
+    try:
+        settings = Settings(argv, os.environ)
+    except BadOption as error:
+        say(f"tcpserver: {error}")
+        raise Usage(USAGE) from error
+    try:
+        return _run(settings)
+    except Fatal as error:
+        if settings.policy.verbosity == 0:
+            return error.code
+        raise
+
+
+def _run(settings: Settings) -> int:
+    port = _port(settings.port)
+    sockets = listeners.inherited(os.environ) or [_listen(settings, port)]
+    try:
+        service = ProgramService(settings.program, settings.policy)
+        _drop_rights(settings)
+        if settings.print_port:
+            with unable_to("write output"):
+                os.write(1, b"%d\n" % _port_of(sockets[0]))
+        _let_go_of_input_and_output()
+        gc.collect()
+        gc.freeze()  # what is there now, children share
+        return Server("tcpserver", sockets, service, settings.limit, settings.policy.verbosity).run()
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def _port(text: str) -> int:
+    number, length = scan_ulong(text)
+    if length == len(text.partition("\0")[0]):
+        return number & 65535
+    try:
+        return socket.getservbyname(text, "tcp")
+    except (OSError, ValueError):
+        raise Fatal(f"unable to figure out port number for {text}") from None
+
+
+def _listen(settings: Settings, port: int) -> socket.socket:
+    if settings.host.startswith("/"):
+        return listeners.unix(settings.host, settings.backlog)
+    both = settings.want4 and settings.want6
+    host = ANY.get(settings.host, settings.host)
+    if host in ("0.0.0.0", "::") and settings.want6:
+        host = DUAL if both else "::"
+    if host == DUAL:
+        return listeners.tcp(addresses.ANY6, port, settings.backlog, dual=True)
+    return listeners.tcp(_address(host, settings), port, settings.backlog)
+
+
+def _address(host: str, settings: Settings) -> bytes:
+    """The first address of `host`: of IPv4 if there is any, unless -6 asks for the other."""
+    literal = addresses.parse(host)
+    if literal:
+        return literal
+    from ucspi import dns
+
+    try:
+        resolver = dns.Resolver.from_environment()
+        found = [] if settings.want6 and not settings.want4 else resolver.qualified(host, want6=False)[1]
+        if not found and (settings.want6 or not settings.want4):
+            found = resolver.qualified(host, want4=False)[1]
+    except OSError as error:
+        problem = f"temporarily unable to figure out IP address for {host}: {reason(error)}"
+        raise Fatal(problem) from error
+    if not found:
+        raise Fatal(f"no IP address for {host}")
+    return found[0]
+
+
+def _drop_rights(settings: Settings) -> None:
+    if settings.gid:
+        with unable_to("set gid"):
+            enter_group(settings.gid, [settings.gid])
+    if settings.uid:
+        with unable_to("set uid"):
+            os.setuid(settings.uid)
+
+
+def _port_of(sock: socket.socket) -> int:
+    return 0 if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+
+
+def _let_go_of_input_and_output() -> None:
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    chain.arrange({0: null, 1: null})
+    os.close(null)
+
+
+class ProgramService:
+    """Runs `argv` for each connection that the policy admits."""
+
+    def __init__(self, argv: Sequence[str], policy: Policy) -> None:
+        self._argv = tuple(argv)
+        self._policy = policy
+        self._env = dict(os.environ)
+        self._program = chain.preload(argv[0])
+        if policy.remote_host or policy.local_host is None:
+            import ucspi.dns
+            import ucspi.dns_lookup  # noqa: F401  70 ms, that no child shall spend
+
+    @property
+    def reusable(self) -> bool:
+        return self._program is not None
+
+    def reload(self) -> None:
+        self._program = chain.preload(self._argv[0])
+
+    def serve(self, fd: int, arrival: Arrival) -> int:
+        policy = self._policy
+        try:
+            env = self._environment(connection.admit(fd, arrival, policy))
+            if self._program:
+                return chain.call(self._program, self._argv, env)
+            try:
+                chain.run(self._argv, env)
+            except OSError as error:
+                raise Dropped(f"unable to run {self._argv[0]}: {reason(error)}") from error
+        except Dropped as drop:
+            if str(drop):
+                policy.log(f"warning: dropping connection, {drop}", 1)
+            return drop.code
+
+    def start(self, sock: socket.socket, arrival: Arrival) -> int | None:
+        if self._program or not self._policy.asks_nobody:
+            return None
+        known = connection.Visit(sock, arrival, self._policy).at_once()
+        if not known:
+            return None
+        changes, ends = known
+        try:
+            pid = chain.spawn(self._argv, self._environment(changes), {0: sock.fileno(), 1: sock.fileno()})
+        except OSError:
+            return None  # a child says why
+        connection.log_admitted(self._policy, pid, arrival, ends)
+        return pid
+
+    def _environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
+        return {name: value for name, value in {**self._env, **changes}.items() if value is not None}
