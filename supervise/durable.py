@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 
-def write_all(fd: int, data: bytes | memoryview) -> None:
+def write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
     """Write all of `data` to `fd`, however short the single writes are."""
     written = os.write(fd, data)
     if written == len(data):
