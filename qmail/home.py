@@ -18,10 +18,20 @@ def find() -> str:
     chosen = os.environ.get("QMAILHOME")
     if chosen:
         return os.path.abspath(chosen)
-    above, name = os.path.split(os.path.dirname(os.path.abspath(sys.argv[0])))
+    above, name = os.path.split(os.path.dirname(os.path.abspath(_called())))
     if name == "bin" and os.path.isdir(f"{above}/control"):
         return above
     return DEFAULT
+
+
+def _called() -> str:
+    """The file by which this program was called; a bare name is looked up in PATH."""
+    name = sys.argv[0]
+    if "/" not in name:
+        for directory in os.environ.get("PATH", "").split(":"):
+            if os.path.exists(f"{directory}/{name}"):
+                return f"{directory}/{name}"
+    return name
 
 
 def control_directory(home: str) -> str:

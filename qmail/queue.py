@@ -37,7 +37,6 @@ ENVIRONMENT
 from __future__ import annotations
 
 import os
-import signal
 
 from qmail import home, intake
 from qmail.envelope import EnvelopeReader
@@ -46,11 +45,14 @@ from supervise.program import program, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
     from types import FrameType
 
     from qmail.accept import Entry
     from qmail.queue_socket import HandOver
+else:
+    import _signal as signal  # the same without enums, which would cost 4 ms
 
 MESSAGE, ENVELOPE = 0, 1  # descriptors
 READ = 64 * 1024  # bytes

@@ -45,3 +45,14 @@ def test_the_control_directory_may_be_elsewhere(monkeypatch: pytest.MonkeyPatch)
     assert home.control_directory("/h") == "/etc/qmail"
     monkeypatch.setenv("QMAIL_CONTROLDIR", "control2")
     assert home.control_directory("/h") == "/h/control2"
+
+
+def test_a_bare_name_was_found_in_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "control").mkdir()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/qmail-smtpd").touch()
+    monkeypatch.setenv("PATH", f"/nowhere:{tmp_path}/bin:/usr/bin")
+    monkeypatch.setattr(sys, "argv", ["qmail-smtpd"])
+    assert home.find() == str(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["qmail-nothing"])
+    assert home.find() == "/var/qmail"
