@@ -227,11 +227,12 @@ def close_on_exec(keep: Iterable[int] = ()) -> None:
 
 def replace_environment(env: Mapping[str, str]) -> None:
     """Make `env` the whole environment."""
-    if env == os.environ:
-        return
-    for name in [name for name in os.environ if name not in env]:
+    present = dict(os.environ)
+    for name in present.keys() - env.keys():
         del os.environ[name]
-    os.environ.update(env)
+    for name, value in env.items():
+        if present.get(name) != value:  # a worker changes but few from job to job
+            os.environ[name] = value
 
 
 def fork(name: str, body: Callable[[], int]) -> int:
