@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from qmail import maildir, queue_layout
+from qmail import queue_layout
 from qmail.instance import Instance
 from supervise import chain
 from supervise.program import PERMANENT, Fatal, program, say, unable_to
@@ -132,7 +132,7 @@ def make(instance: Instance, settings: Settings) -> None:
     if not (home / "queue").exists():
         queue_layout.create(str(home / "queue"))
     if not (home / "home/Maildir").exists():
-        maildir.create(str(home / "home/Maildir"))
+        run(home, "maildirmake", f"{home}/home/Maildir")
     compile_tables(home)
     instance.save()
 
