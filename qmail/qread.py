@@ -21,8 +21,8 @@ from __future__ import annotations
 import os
 
 from qmail import dates, home
-from qmail.delivery.envelope import Records
 from qmail.queue_layout import Queue
+from qmail.sending.envelope import Records
 from supervise.durable import write_all
 from supervise.errors import reason
 from supervise.program import TEMPORARY, program

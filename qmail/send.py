@@ -42,17 +42,17 @@ import signal
 import time
 
 from qmail import home as mail_home
-from qmail.delivery import channel
-from qmail.delivery.arrivals import Arrivals
-from qmail.delivery.backlog import Backlog
-from qmail.delivery.channel import Channel, NoSpawner
-from qmail.delivery.cleaner import Cleaner
-from qmail.delivery.log import Log
-from qmail.delivery.manager import Manager
-from qmail.delivery.settings import Settings, Unreadable
-from qmail.delivery.store import Store
-from qmail.delivery.sweep import Sweep
 from qmail.queue_layout import Queue
+from qmail.sending import channel
+from qmail.sending.arrivals import Arrivals
+from qmail.sending.backlog import Backlog
+from qmail.sending.channel import Channel, NoSpawner
+from qmail.sending.cleaner import Cleaner
+from qmail.sending.log import Log
+from qmail.sending.manager import Manager
+from qmail.sending.settings import Settings, Unreadable
+from qmail.sending.store import Store
+from qmail.sending.sweep import Sweep
 from supervise.program import TEMPORARY, program
 from supervise.signals import SignalPipe
 

@@ -11,14 +11,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qmail.delivery.envelope import Records, sender_of
+from qmail.sending.envelope import Records, sender_of
 from supervise.durable import sync_directory, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from qmail.delivery.log import Log
     from qmail.queue_layout import Queue
+    from qmail.sending.log import Log
 
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC

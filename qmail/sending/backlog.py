@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qmail.delivery.store import Store
+    from qmail.sending.store import Store
 
 OPENDIR_PAUSE = 10  # seconds
 

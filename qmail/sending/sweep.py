@@ -11,9 +11,9 @@ from qmail.clean import OSSIFIED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qmail.delivery.cleaner import Cleaner
-    from qmail.delivery.log import Log
     from qmail.queue_layout import Queue
+    from qmail.sending.cleaner import Cleaner
+    from qmail.sending.log import Log
 
 EVERY = 76431  # seconds: somewhat more than 21 hours
 OPENDIR_PAUSE = 10  # seconds

@@ -10,8 +10,8 @@ from supervise.durable import write_all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qmail.delivery.log import Log
     from qmail.queue_layout import Queue
+    from qmail.sending.log import Log
 
 MOST_AT_ONCE = 500  # requests; they and their answers fit into the pipes, so nobody waits for ever
 LOST = b"alert: oh no! lost qmail-clean connection! dying..."

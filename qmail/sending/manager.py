@@ -7,25 +7,25 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
-from qmail.delivery import backlog, bounces, schedule
-from qmail.delivery.arrivals import SYSTEM_PAUSE
-from qmail.delivery.backlog import Found
-from qmail.delivery.jobs import Delivery, Job
-from qmail.delivery.log import safe
-from qmail.delivery.notices import send_notice
-from qmail.delivery.rewriting import sender_for
-from qmail.delivery.store import Recipients
+from qmail.sending import backlog, bounces, schedule
+from qmail.sending.arrivals import SYSTEM_PAUSE
+from qmail.sending.backlog import Found
+from qmail.sending.jobs import Delivery, Job
+from qmail.sending.log import safe
+from qmail.sending.notices import send_notice
+from qmail.sending.rewriting import sender_for
+from qmail.sending.store import Recipients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qmail.delivery.arrivals import Arrivals, Preprocessed
-    from qmail.delivery.channel import Channel
-    from qmail.delivery.cleaner import Cleaner
-    from qmail.delivery.log import Log
-    from qmail.delivery.settings import Settings
-    from qmail.delivery.store import Store
     from qmail.orders import Report
+    from qmail.sending.arrivals import Arrivals, Preprocessed
+    from qmail.sending.channel import Channel
+    from qmail.sending.cleaner import Cleaner
+    from qmail.sending.log import Log
+    from qmail.sending.settings import Settings
+    from qmail.sending.store import Store
 
 MOST_WAITING = 1000  # jobs of a channel that wait in memory for a slot
 MOST_REMEMBERED = 1000  # messages whose recipients need not be read back

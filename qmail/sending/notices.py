@@ -6,14 +6,14 @@ import os
 from typing import TYPE_CHECKING
 
 from qmail import enqueue
-from qmail.delivery.bounces import NOBODY, STRIPPED, before_copy, bounce_sender
-from qmail.delivery.store import chunks
 from qmail.envelope import encode
+from qmail.sending.bounces import NOBODY, STRIPPED, before_copy, bounce_sender
+from qmail.sending.store import chunks
 
 if TYPE_CHECKING:
-    from qmail.delivery.bounces import Postmaster
-    from qmail.delivery.store import Store
     from qmail.enqueue import Message
+    from qmail.sending.bounces import Postmaster
+    from qmail.sending.store import Store
 
 
 def send_notice(store: Store, home: str, postmaster: Postmaster, number: int, now: int) -> bool:

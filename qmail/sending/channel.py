@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from qmail.orders import ReportReader, announced
 
 if TYPE_CHECKING:
-    from qmail.delivery.jobs import Delivery
     from qmail.orders import Report
+    from qmail.sending.jobs import Delivery
 
 NAMES = (b"local", b"remote")
 ENOUGH = 32768  # bytes of orders that wait for a spawner; more deliveries do not start

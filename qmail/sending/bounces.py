@@ -10,8 +10,8 @@ import itertools
 from dataclasses import dataclass
 
 from qmail.dates import rfc822
-from qmail.delivery.rewriting import VERP
 from qmail.quoting import quote, quote2
+from qmail.sending.rewriting import VERP
 
 NOBODY = b"#@[]"
 """The sender of a double bounce: if that fails too, it is discarded."""

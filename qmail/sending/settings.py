@@ -6,8 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 
 from qmail.control import Controls, lookup_set, lookup_table
-from qmail.delivery.bounces import Postmaster
-from qmail.delivery.rewriting import Rewriting
+from qmail.sending.bounces import Postmaster
+from qmail.sending.rewriting import Rewriting
 
 LIFETIME = 604800  # seconds: a week
 CONCURRENCY = (10, 20)

@@ -16,19 +16,19 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from qmail.clean import OSSIFIED
-from qmail.delivery import schedule
-from qmail.delivery.envelope import Head, Records, read_head
-from qmail.delivery.jobs import Job
-from qmail.delivery.log import safe
-from qmail.delivery.store import CHUNK, READ, Draft
+from qmail.sending import schedule
+from qmail.sending.envelope import Head, Records, read_head
+from qmail.sending.jobs import Job
+from qmail.sending.log import safe
+from qmail.sending.store import CHUNK, READ, Draft
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from qmail.delivery.cleaner import Cleaner
-    from qmail.delivery.log import Log
-    from qmail.delivery.rewriting import Rewriting
-    from qmail.delivery.store import Store
+    from qmail.sending.cleaner import Cleaner
+    from qmail.sending.log import Log
+    from qmail.sending.rewriting import Rewriting
+    from qmail.sending.store import Store
 
 LOOK_EVERY = 1500  # seconds: 25 minutes, trigger or no trigger
 SYSTEM_PAUSE = 123  # seconds until a message that made trouble is looked at again
