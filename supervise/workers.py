@@ -109,9 +109,6 @@ def _tidy(dispositions: Mapping[int, object], home: int, mask: int) -> None:
     for number, disposition in dispositions.items():
         if disposition is not None and signal.getsignal(number) != disposition:
             signal.signal(number, disposition)  # type: ignore[arg-type]
-    try:
-        os.fchdir(home)
-    except OSError:  # it has become a user who may not go there
-        os.chdir("/")
+    os.fchdir(home)
     os.umask(mask)
     gc.collect(0)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 READABLE = select.POLLIN
 WRITABLE = select.POLLOUT
+LONGEST = 2_000_000.0  # seconds; what poll and sockets can count
 PIPE_STEP = 4096  # bytes; Linux's PIPE_BUF: a writable pipe takes that much at once
 _ANY = (socket.AF_UNIX, socket.SOCK_STREAM, 0)  # spares the questions; send() does not look at it
 
@@ -54,7 +55,7 @@ def wait(fd: int, event: int, timeout: float) -> None:
     """Return once `fd` is READABLE or WRITABLE, or broken; TimeoutError after `timeout` seconds."""
     poll = select.poll()
     poll.register(fd, event)
-    if not poll.poll(max(timeout, 0) * 1000):
+    if not poll.poll(min(max(timeout, 0), LONGEST) * 1000):
         raise TimeoutError(errno.ETIMEDOUT, "timed out")
 
 

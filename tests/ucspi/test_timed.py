@@ -69,6 +69,11 @@ def test_end_of_input_is_no_bytes() -> None:
             timed.write(one.fileno(), b"x", 10)
 
 
+def test_a_timeout_may_be_for_ever(ends: tuple[int, int]) -> None:
+    timed.write(ends[1], b"x", 2.0**64)
+    assert timed.read(ends[0], 1, 2.0**64) == b"x"
+
+
 def test_the_descriptor_stays_open_and_blocking() -> None:
     one, other = socket.socketpair()
     with one, other:
