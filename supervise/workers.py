@@ -10,6 +10,7 @@ The server has no threads, and gives all workers of one kind the same user.
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import socket
@@ -26,6 +27,7 @@ else:
 
 STATUS = struct.Struct("=i")
 MAX_FDS = 8
+OWN_FDS = 64  # a worker's own descriptors are from here on
 MAX_JOB = 256 * 1024  # bytes; of one job, which travels as one datagram
 
 
@@ -83,10 +85,11 @@ class Worker:
         self._channel.close()
 
 
-def _work(channel: socket.socket, handler: Callable[[bytes, list[int]], int]) -> int:
-    chain.close_on_exec(keep=[channel.fileno()])
+def _work(theirs: socket.socket, handler: Callable[[bytes, list[int]], int]) -> int:
+    chain.close_on_exec(keep=[theirs.fileno()])
+    channel = socket.socket(fileno=_out_of_the_way(theirs.detach()))
     dispositions = {number: signal.getsignal(number) for number in chain.SIGNALS}
-    home, mask = os.open(".", os.O_PATH | os.O_CLOEXEC), os.umask(0)
+    home, mask = _out_of_the_way(os.open(".", os.O_PATH | os.O_CLOEXEC)), os.umask(0)
     os.umask(mask)
     while True:
         try:
@@ -101,6 +104,16 @@ def _work(channel: socket.socket, handler: Callable[[bytes, list[int]], int]) ->
             channel.send(STATUS.pack(status))
         except OSError:  # the server is gone
             return 0
+
+
+def _out_of_the_way(fd: int) -> int:
+    """Move `fd` to a number that no program means when it says 3, 6 or 7."""
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN_FDS)
+    except OSError:  # a limit on descriptors below that
+        return fd
+    os.close(fd)
+    return moved
 
 
 def _tidy(dispositions: Mapping[int, object], home: int, mask: int) -> None:
