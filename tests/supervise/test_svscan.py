@@ -1,0 +1,311 @@
+"""svscan runs a supervise, and a log's, for every service; it ends them in order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from programs import BIN, environment, eventually, run, running
+from service_directories import (
+    C,
+    alive,
+    command_line,
+    lines,
+    needs_daemontools,
+    parent,
+    pid_of,
+    program,
+    script,
+    service,
+    supervised,
+    up,
+)
+
+
+def test_it_starts_each_service_and_its_log_with_a_pipe_between(tmp_path: Path) -> None:
+    a = service(tmp_path / "a", "echo hello", "exec sleep 1000", log=("exec cat >>said",))
+    b = service(tmp_path / "b")
+    with running("svscan", tmp_path) as svscan:
+        pids = [up(a), up(a / "log"), up(b)]
+        assert eventually(lambda: lines(a / "log/said")) == ["hello"]
+        parents = [parent(pid) for pid in pids]
+        assert [command_line(pid) for pid in parents] == ["supervise a", "supervise log", "supervise b"]
+        assert {parent(pid) for pid in parents} == {svscan.pid}
+        assert command_line(svscan.pid) == f"svscan {tmp_path}"
+
+
+def test_hidden_names_and_plain_files_are_no_services(tmp_path: Path) -> None:
+    service(tmp_path / ".hidden")
+    (tmp_path / "file").touch()
+    a = service(tmp_path / "a")
+    with running("svscan", tmp_path):
+        up(a)
+        assert not (tmp_path / ".hidden/supervise").exists()
+
+
+def test_a_new_service_is_taken_up_and_at_once_after_hup(tmp_path: Path) -> None:
+    up_first = service(tmp_path / "a")
+    with running("svscan", tmp_path) as svscan:
+        up(up_first)
+        late = service(tmp_path.parent / f"{tmp_path.name}-late")
+        (tmp_path / "late").symlink_to(late)
+        svscan.send_signal(signal.SIGHUP)
+        assert alive(up(tmp_path / "late"))
+
+
+def test_a_killed_supervise_is_started_again_and_no_line_is_lost(tmp_path: Path) -> None:
+    count = 400
+    a = service(
+        tmp_path / "a",
+        f"i=0; while [ $i -lt {count} ]; do echo $i; i=$((i+1)); sleep 0.01; done; exec sleep 1000",
+        log=("exec cat >>said",),
+    )  # fmt: skip
+    with running("svscan", tmp_path) as svscan:
+        up(a)
+        first = up(a / "log")
+        eventually(lambda: lines(a / "log/said"))
+        os.kill(first, signal.SIGTERM)
+        eventually(lambda: (pid := pid_of(a / "log")) != first and pid)
+        second = parent(up(a / "log"))
+        run("svc", "-dx", a / "log")
+        eventually(lambda: not alive(second))
+        svscan.send_signal(signal.SIGHUP)
+        up(a / "log")
+        eventually(lambda: len(lines(a / "log/said")) >= count)
+    assert lines(a / "log/said") == [str(i) for i in range(count)]
+
+
+def test_a_removed_service_is_let_go(tmp_path: Path) -> None:
+    real = service(tmp_path / ".a", log=("exec cat",))
+    (tmp_path / "a").symlink_to(real)
+    with running("svscan", tmp_path) as svscan:
+        up(real)
+        open_before = len(os.listdir(f"/proc/{svscan.pid}/fd"))
+        (tmp_path / "a").unlink()
+        run("svc", "-dx", real, real / "log")
+        eventually(lambda: not supervised(real) and not supervised(real / "log"))
+        svscan.send_signal(signal.SIGHUP)
+        eventually(lambda: len(os.listdir(f"/proc/{svscan.pid}/fd")) == open_before - 2)
+
+
+def test_what_it_cannot_start_is_told_of_and_the_rest_runs(tmp_path: Path) -> None:
+    (tmp_path / "dangling").symlink_to("nowhere")
+    a = service(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/log").symlink_to("log")
+    said = tmp_path / "said"
+    with said.open("wb") as err, running("svscan", tmp_path, stderr=err):
+        up(a)
+        eventually(lambda: len(lines(said)) >= 2)
+    assert set(lines(said)) == {
+        "svscan: warning: unable to stat dangling: file does not exist",
+        "svscan: warning: unable to stat b/log: symbolic link loop",
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_it_ends_services_then_logs_and_leaves_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    a = service(
+        tmp_path / "a",
+        "trap 'sleep 0.5; echo last words; exit 0' TERM",
+        "echo up",
+        "while :; do sleep 0.05; done",
+        log=("exec cat >>said",),
+    )
+    c = service(tmp_path / "c", "trap '' TERM", "sleep 0.3", "exit 1", log=("exec cat",))
+    paused = service(tmp_path / "p")
+    with running("svscan", tmp_path) as svscan:
+        pids = [up(s) for s in (a, a / "log", paused)]
+        eventually(lambda: lines(a / "log/said"))
+        up(c / "log")
+        run("svc", "-p", paused)
+        svscan.send_signal(number)
+        assert svscan.wait(60) == 0
+        assert not any(alive(pid) for pid in pids)
+        assert of_session(svscan.pid) == []
+    assert lines(a / "log/said") == ["up", "last words"]
+
+
+def test_ctrl_c_on_the_whole_terminal_leaves_nothing_and_loses_no_line(tmp_path: Path) -> None:
+    a = service(
+        tmp_path / "a",
+        "trap '' INT; trap 'sleep 0.5; echo last words; exit 0' TERM",
+        "echo up",
+        "while :; do sleep 0.05; done",
+        log=("exec cat >>said",),
+    )
+    with running("svscan", tmp_path) as svscan:
+        up(a)
+        eventually(lambda: lines(a / "log/said"))
+        os.killpg(svscan.pid, signal.SIGINT)
+        assert svscan.wait(60) == 0
+        assert of_session(svscan.pid) == []
+    assert lines(a / "log/said") == ["up", "last words"]
+
+
+def test_a_second_term_kills_what_does_not_end(tmp_path: Path) -> None:
+    a = service(
+        tmp_path / "a", "trap '' TERM", "echo up", "while :; do sleep 0.05; done", log=("exec cat >>said",)
+    )
+    with running("svscan", tmp_path) as svscan:
+        pid = up(a)
+        eventually(lambda: lines(a / "log/said"))
+        svscan.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            svscan.wait(1.5)
+        assert alive(pid)
+        svscan.terminate()
+        assert svscan.wait(60) == 0
+        assert not alive(pid)
+
+
+def test_a_log_that_is_to_be_down_is_not_started_for_the_end(tmp_path: Path) -> None:
+    a = service(tmp_path / "a", "echo unread", "exec sleep 1000", log=("echo ran >>ran", "exec cat"))
+    (a / "log/down").touch()
+    with running("svscan", tmp_path) as svscan:
+        up(a)
+        eventually(lambda: supervised(a / "log"))
+        svscan.terminate()
+        assert svscan.wait(60) == 0
+    assert not (a / "log/ran").exists()
+
+
+def test_a_shells_background_job_dies_of_term_as_the_original_does(tmp_path: Path) -> None:
+    a = service(tmp_path / "a")
+    script(tmp_path / ".launch", f"{program('svscan')} {tmp_path} &", "echo $!", "wait")
+    launcher = ["sh", str(tmp_path / ".launch")]
+    with running(*launcher, stdout=subprocess.PIPE) as shell:
+        assert shell.stdout
+        svscan = int(shell.stdout.readline())
+        pid = up(a)
+        os.kill(svscan, signal.SIGTERM)
+        eventually(lambda: not alive(svscan))
+        assert alive(pid)
+        run("svc", "-dx", a)
+        eventually(lambda: not alive(pid))
+
+
+def test_between_svscan_and_the_services_no_interpreter_is_started(tmp_path: Path) -> None:
+    a = service(tmp_path / "services/a", "exec sleep 1000", log=("exec cat",))
+    trace = tmp_path / "trace"
+    command = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        "trace=execve",
+        "-o",
+        str(trace),
+        program("svscan"),
+        str(a.parent),
+    ]
+    try:
+        subprocess.run(["strace", "-V"], capture_output=True, check=True)
+    except OSError:
+        pytest.skip("strace is not installed")
+    with running(*command) as strace:
+        up(a), up(a / "log")
+        svscan = parent(parent(up(a)))
+        os.kill(svscan, signal.SIGTERM)
+        strace.wait(60)
+    started = [line.split('"')[1] for line in lines(trace) if "execve(" in line]
+    assert started[0] == program("svscan")
+    assert sorted(started[1:]) == sorted(["./run", "./run", *(p for p in started[1:] if p != "./run")])
+    assert not any("python" in p or p.endswith("supervise") for p in started[1:])
+
+
+@needs_daemontools
+def test_a_supervise_earlier_in_path_is_run(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/supervise").symlink_to(C["supervise"])
+    a = service(tmp_path / "services/a", log=("exec cat",))
+    path = f"{tmp_path / 'bin'}:{BIN}:/usr/bin:/bin"
+    with running("svscan", a.parent, env=environment(PATH=path)) as svscan:
+        pid = parent(up(a))
+        assert os.readlink(f"/proc/{pid}/exe") == str(C["supervise"])
+        log = up(a / "log")
+        svscan.terminate()
+        assert svscan.wait(60) == 0
+        assert not alive(log)
+
+
+@needs_daemontools
+def test_under_c_svscan_our_supervise_works(tmp_path: Path) -> None:
+    a = service(tmp_path / "a", "echo hello", "exec sleep 1000", log=("exec cat >>said",))
+    with running(C["svscan"], tmp_path):
+        assert command_line(parent(up(a))) == "supervise a"
+        assert eventually(lambda: lines(a / "log/said")) == ["hello"]
+        run("svc", "-dx", a, a / "log")
+
+
+def test_a_thousand_services_and_no_more(tmp_path: Path) -> None:
+    for number in range(1003):
+        (tmp_path / f"s{number}").mkdir()
+    bin_ = tmp_path / ".bin"
+    script(bin_ / "supervise", f"echo $1 >>{tmp_path}/.started", "exec sleep 1000")
+    said = tmp_path / ".said"
+    env = environment(PATH=f"{bin_}:/usr/bin:/bin")
+    with said.open("wb") as err, running("svscan", tmp_path, env=env, stderr=err, stop=signal.SIGKILL):
+        eventually(lambda: len(lines(said)) >= 3 and len(lines(tmp_path / ".started")) >= 1000, deadline=60)
+        refused = {line.split()[5].rstrip(":") for line in lines(said)[:3]}
+        assert lines(said)[0].startswith("svscan: warning: unable to start s")
+        assert lines(said)[0].endswith(": running too many services")
+        assert len(refused) == 3
+        assert len(set(lines(tmp_path / ".started"))) == 1000
+        assert not refused & set(lines(tmp_path / ".started"))
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a pid namespace")
+def test_as_process_1_it_reaps_orphans_and_ends_everything(tmp_path: Path) -> None:
+    script(
+        tmp_path / ".orphan", "trap 'echo orphan over >>../said; exit' TERM", "while :; do sleep 0.05; done"
+    )
+    a = service(tmp_path / "a", "(sleep 0.2 & ../.orphan & )", "echo up >>../said", "exec sleep 1000")
+    unshare = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", program("svscan"), str(tmp_path)]
+    if subprocess.run([*unshare[:-2], "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no pid namespaces here")
+    with running(*unshare) as outer:
+        eventually(lambda: supervised(a) and lines(tmp_path / "said"))
+        (svscan,) = children(outer.pid)
+        eventually(lambda: all(alive(pid) for pid in children(svscan)) and len(children(svscan)) == 2)
+        os.kill(svscan, signal.SIGTERM)
+        assert outer.wait(60) == 0
+    assert lines(tmp_path / "said") == ["up", "orphan over"]
+
+
+def children(pid: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def of_session(session: int) -> list[int]:
+    """The living processes of a session, but its leader."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != session and alive(int(entry.name)):
+            try:
+                if os.getsid(int(entry.name)) == session:
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+    return found
+
+
+def test_a_log_pipe_is_never_left_without_a_reader(tmp_path: Path) -> None:
+    a = service(
+        tmp_path / "a",
+        "i=0; while :; do echo $i || exit 9; i=$((i+1)); echo $i >../new; mv ../new ../count; done",
+        log=("sleep 1000",),
+    )
+    with running("svscan", tmp_path):
+        log = up(a / "log")
+        eventually(lambda: lines(tmp_path / "count"))
+        service_pid = up(a)
+        os.kill(log, signal.SIGKILL)
+        eventually(lambda: pid_of(a / "log") not in (0, log))
+        assert pid_of(a) == service_pid
