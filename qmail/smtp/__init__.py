@@ -1,0 +1,1 @@
+"""SMTP as a server speaks it, without I/O."""
