@@ -282,7 +282,8 @@ def spawn(
     """
     new_env = dict(os.environ) if env is None else env
     wanted = dict(fds or {})
-    file, module = find(argv[0])
+    # Of a path, posix_spawn itself says whether it can be run; PATH must be searched first.
+    file, module = (argv[0], own_module(argv[0])) if "/" in argv[0] else find(argv[0])
     if module:
         image = Become(module, file, argv, new_env)
 
@@ -295,14 +296,20 @@ def spawn(
 
 
 def _posix_spawn(file: str, argv: Sequence[str], env: Mapping[str, str], wanted: Mapping[int, int]) -> int:
+    # A source that is a target too is copied out of harm's way first.
     spare = max([2, *wanted, *wanted.values()]) + 1
-    sources = {target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, spare) for target, source in wanted.items()}
+    copies = {
+        source: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, spare)
+        for source in wanted.keys() & wanted.values()
+    }
     try:
-        actions = [(os.POSIX_SPAWN_DUP2, source, target) for target, source in sources.items()]
-        return os.posix_spawn(file, list(argv), dict(env), file_actions=actions)
+        actions = [
+            (os.POSIX_SPAWN_DUP2, copies.get(source, source), target) for target, source in wanted.items()
+        ]
+        return os.posix_spawn(file, tuple(argv), env, file_actions=actions)
     finally:
-        for source in sources.values():
-            os.close(source)
+        for copy in copies.values():
+            os.close(copy)
 
 
 def arrange(fds: Mapping[int, int]) -> None:
