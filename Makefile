@@ -3,11 +3,11 @@ PYTHON = python3
 VENV = .venv
 SOURCES = $(shell find supervise ucspi qmail service-templates man -type f ! -name '*.pyc') pyproject.toml README.md
 
-.PHONY: run test lint bench venv clean
+.PHONY: run test lint bench man venv clean
 
 venv: $(VENV)/built
 
-# Without the links in the interpreter's own name, a shim on PATH would start every program.
+# sys.executable, because PATH's python3 may be a shell shim, slow to start and unfit for #!.
 $(VENV)/bin/python:
 	$$($(PYTHON) -c 'import sys; print(sys.executable)') -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
@@ -23,10 +23,10 @@ $(VENV)/built: $(VENV)/installed $(SOURCES)
 	touch $@
 
 run: venv
-	$(VENV)/bin/python -m qmail.demonstration instance $(RUN_OPTIONS)
+	$(VENV)/bin/python -P -m qmail.demonstration instance $(RUN_OPTIONS)
 
 test: venv
-	$(VENV)/bin/python -m pytest -n auto $(TESTS)
+	$(VENV)/bin/pytest -n 4 --dist worksteal $(TESTS)
 
 lint: venv
 	$(VENV)/bin/ruff check .
@@ -34,7 +34,10 @@ lint: venv
 	$(VENV)/bin/mypy
 
 bench: venv
-	$(VENV)/bin/python -m bench $(BENCH)
+	PYTHONPATH=tests $(VENV)/bin/python -m bench $(BENCH)
+
+man: venv
+	$(VENV)/bin/python man/generate.py man
 
 clean:
 	rm -rf $(VENV) build dist

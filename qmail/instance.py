@@ -40,7 +40,7 @@ class Instance:
         except FileNotFoundError:
             return instance
         for line in lines:
-            kind, *words = line.split()
+            kind, *words = line.split() or [""]
             if kind == "option" and len(words) == 2:
                 instance.options[words[0]] = words[1]
             elif kind == "file" and len(words) == 2:

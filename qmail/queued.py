@@ -15,11 +15,12 @@ DESCRIPTION
     its owner has sealed, large ones are read by a child.  When there are too
     many idle connections, the user who has most of them loses his oldest.
 
-    qmail-start runs it; it may have a service of its own instead.  On TERM it
+    qmail-start runs it, with a pipe on descriptor 0 that closes when qmail-send
+    ends; it may have a service of its own instead.  Then, and on TERM, it
     finishes what it has and exits.
 
 EXIT
-    0: told to by TERM.  100: another one serves this queue.  111: trouble.
+    0: told to by TERM or the pipe.  100: another one serves this queue.  111: trouble.
 
 FILES
     HOME/queued/socket, HOME/queued/lock; HOME/queue
@@ -35,6 +36,7 @@ import resource
 import selectors
 import signal
 import socket
+import stat
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -62,6 +64,7 @@ MOST_CHILDREN_OF_ONE = 16
 CHILD_LIFE = 3600  # seconds
 DESCRIPTORS = 2 * MOST_CLIENTS + 8 * BATCH
 CHUNK = 256 * 1024  # bytes
+LIFELINE = 0  # a pipe that nobody writes to, if it is one
 OWN_TROUBLE = range(51, 67)  # exit codes whose cause is here, not with the client
 
 
@@ -159,6 +162,9 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(signals, selectors.EVENT_READ)
+        self._has_lifeline = stat.S_ISFIFO(os.fstat(LIFELINE).st_mode)
+        if self._has_lifeline:
+            self._selector.register(LIFELINE, selectors.EVENT_READ)
 
     def run(self) -> None:
         """Serve until TERM."""
@@ -180,6 +186,8 @@ class Server:
             self._welcome()
         for fd in self._clients.late(time.monotonic() - PATIENCE):
             self._leave(fd).channel.close()
+        if self._has_lifeline and LIFELINE in ready:
+            return False
         return self._signals.fileno() not in ready or self._notice(self._signals.arrived())
 
     def _notice(self, arrived: set[int]) -> bool:

@@ -122,6 +122,9 @@ def _tidy(dispositions: Mapping[int, object], home: int, mask: int) -> None:
     for number, disposition in dispositions.items():
         if disposition is not None and signal.getsignal(number) != disposition:
             signal.signal(number, disposition)  # type: ignore[arg-type]
-    os.fchdir(home)
+    try:
+        os.fchdir(home)
+    except OSError:  # it has become a user who may not go there
+        os.chdir("/")
     os.umask(mask)
     gc.collect(0)

@@ -81,7 +81,7 @@ def _kill_session(session: int) -> None:
                     os.kill(int(entry.name), signal.SIGKILL)
 
 
-def eventually(look: Callable[[], T], what: str = "", deadline: float = DEADLINE) -> T:
+def eventually(look: Callable[[], T | None], what: str = "", deadline: float = DEADLINE) -> T:
     """Wait until `look()` is true and return it; fail after `deadline` seconds."""
     end = time.monotonic() + deadline
     while True:
