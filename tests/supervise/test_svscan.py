@@ -215,7 +215,7 @@ def test_between_svscan_and_the_services_no_interpreter_is_started(tmp_path: Pat
         strace.wait(60)
     started = [line.split('"')[1] for line in lines(trace) if "execve(" in line]
     assert started[0] == program("svscan")
-    assert sorted(started[1:]) == sorted(["./run", "./run", *(p for p in started[1:] if p != "./run")])
+    assert started.count("./run") >= 2
     assert not any("python" in p or p.endswith("supervise") for p in started[1:])
 
 
