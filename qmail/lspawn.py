@@ -8,7 +8,7 @@ DESCRIPTION
            there, by qmail-getpw.  Then qmail-local runs with that uid and
            gid, and no other groups; never as root.
 
-           A qmail-lspawn that is not root's, as in a private instance, can
+           In a private instance, and wherever it is not root's, it can
            deliver to its own user only, and stays who it is.
 EXIT       0: descriptor 0 was closed, and all deliveries are over.
            100: no defaultdelivery.  111: no queue.
@@ -25,9 +25,10 @@ import grp
 import os
 import pwd
 
-from qmail import home, users_cdb
+from qmail import enqueue, home, intake, maildir, mbox, users_cdb
 from qmail.agents import NOT_ALLOWED, User
 from qmail.control import Controls
+from qmail.instance import is_private
 from qmail.orders import Order
 from qmail.spawner import DEFAULT_LIMIT, Mess, Run, Spawner, limit_of, preload
 from supervise.program import PERMANENT, program, unable_to
@@ -37,6 +38,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+SHARED = (enqueue, intake, maildir, mbox)
+"""What qmail-local imports on the way: before the fork, or every user's worker would do it again."""
 MOST_OUTPUT = 3000  # bytes of a report
 MOST_ASSIGNMENT = 64 * 1024  # bytes that qmail-getpw may say
 BUG, ROOT, CDB, SYSTEM = NOT_ALLOWED, 113, 117, 118
@@ -93,7 +96,7 @@ class Deliveries:
         self.getpw = f"{where}/bin/qmail-getpw"
         self._users = f"{where}/users/cdb"
         self._default = default
-        self._root = os.geteuid() == 0
+        self._becomes = os.geteuid() == 0 and not is_private(where)
 
     def first(self, order: Order) -> Run | bytes:
         """What to run for an order first, or what to report at once."""
@@ -118,7 +121,7 @@ class Deliveries:
 
     def _ask_getpw(self, order: Order, local: bytes, host: bytes) -> Run | bytes:
         try:
-            user = _getpw_user() if self._root else None
+            user = _getpw_user() if self._becomes else None
         except KeyError:
             return report(SYSTEM, b"")
 
@@ -136,7 +139,7 @@ class Deliveries:
         except users_cdb.Incomplete:
             return report(BUG, b"")
         user: User | None = (to.uid, to.gid)
-        if not self._root:
+        if not self._becomes:
             if to.uid != os.geteuid():
                 return report(BUG, b"")
             user = None

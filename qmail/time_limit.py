@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from types import FrameType, TracebackType
     from typing import Literal
+else:
+    import _signal as signal  # the same without enums, at a fifth of the time
 
 
 class TimeIsUp(Exception):
