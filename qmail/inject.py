@@ -63,10 +63,11 @@ import time
 
 from qmail import enqueue, home
 from qmail.control import Controls, lookup_set, read_file, significant
+from qmail.header.addresses import TooLong
 from qmail.header.fields import Reader
 from qmail.header.rewriting import Rewriter
 from qmail.header.tokens import Unparsable, decode, tokenise, unquote
-from qmail.injection import Identity, Injection, Refused, Stamp, TooLong, until_nul
+from qmail.injection import Identity, Injection, Refused, Stamp, until_nul
 from qmail.quoting import quote2
 from supervise.durable import write_all
 from supervise.options import BadOption, Options

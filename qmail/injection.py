@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qmail import dates
-from qmail.header.addresses import rewritten
+from qmail.header.addresses import TooLong, rewritten
 from qmail.header.tokens import (
     ATOM,
     COMMENT,
@@ -39,16 +39,12 @@ HIDDEN = frozenset((b"bcc", b"resent-bcc", b"return-path", b"content-length"))
 ADDRESSES = RECIPIENTS | RESENT_RECIPIENTS | SENDERS
 KNOWN = ADDRESSES | RESENT | STAMPS
 UNWANTED = {b"s": b"return-path", b"f": b"from", b"i": b"message-id"}  # by flags of QMAILINJECT
-LONGEST = 1 << 26  # bytes of a field that holds addresses
+LONGEST_FIELD = 1 << 26  # bytes of a field that holds addresses
 NOT_SHOWN = b"Cc: recipient list not shown: ;\n"
 
 
 class Refused(ValueError):
     """What cannot be understood, and is not to be let pass, is `args[0]`, as bytes."""
-
-
-class TooLong(ValueError):
-    """A field of addresses is longer than LONGEST."""
 
 
 class Identity:
@@ -248,7 +244,7 @@ def whole(pieces: Iterable[bytes]) -> bytes:
     length = 0
     for piece in pieces:
         length += len(piece)
-        if length > LONGEST:
+        if length > LONGEST_FIELD:
             raise TooLong
         parts.append(piece)
     return b"".join(parts)

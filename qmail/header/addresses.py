@@ -31,35 +31,40 @@ if TYPE_CHECKING:
     Rewrite = Callable[[list[Token]], list[Token]]
     """Takes the tokens of an address in reading order, and gives those to put in their place."""
 
+LONGEST = 1 << 20  # bytes; for what stands between two commas
 COMMA = (",", "")
 PHRASE = frozenset((COMMENT, ATOM, QUOTED, "@", "."))
 WORD = frozenset((ATOM, QUOTED, LITERAL))
 
 
-def backwards(contents: bytes) -> Iterator[Token]:
-    """The tokens of `contents`, last first.  Raises Unparsable before it gives any."""
-    text = decode(contents)
-    if len(text) <= LONG:
-        yield from reversed(tokenise(text))
-        return
-    parts = in_parts(text)
-    for part in parts:
-        tokenise(part)
-    for part in reversed(parts):
-        yield from reversed(tokenise(part))
+class TooLong(ValueError):
+    """A stretch without commas is longer than LONGEST."""
 
 
 def rewritten(field: bytes, rewrite: Rewrite) -> bytes:
     """The whole `field` with each of its addresses rewritten, the last one first, and folded anew.
 
     Raises Unparsable; then some addresses may have been given to `rewrite`.
+    Raises TooLong.
     """
-    name, colon, contents = field.partition(b":")
+    name, _, contents = field.partition(b":")
     reader = _ListReader(rewrite)
-    for token in backwards(contents):
+    for token in backwards(decode(contents)):
         reader.state(token)
-    segments = reader.finish(tokenise(decode(name + colon)))
+    segments = reader.finish([(ATOM, decode(name.rstrip())), (":", "")])
     return fold(reversed(segments))
+
+
+def backwards(contents: str) -> Iterator[Token]:
+    """The tokens of `contents`, last first.  Raises Unparsable before it gives any, and TooLong."""
+    if len(contents) <= LONG:
+        return reversed(tokenise(contents))
+    parts = in_parts(contents)
+    if max(map(len, parts)) > LONGEST:
+        raise TooLong
+    for part in parts:
+        tokenise(part)
+    return (token for part in reversed(parts) for token in reversed(tokenise(part)))
 
 
 class _ListReader:

@@ -8,8 +8,6 @@ the byte of that number (Latin-1).
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -115,8 +113,12 @@ def _atom(piece: str, rest: list[str]) -> str:
 
 def in_parts(text: str, length: int = LONG) -> list[str]:
     """Cut `text` behind commas, `length` characters or more apart; its tokens are those of the parts."""
-    cuts = [0, *_cuts(text, length), len(text)]
-    return [text[begin:end] for begin, end in pairwise(cuts)]
+    parts: list[str] = []
+    begin = 0
+    for end in _cuts(text, length):
+        parts.append(text[begin:end])
+        begin = end
+    return [*parts, text[begin:]]
 
 
 def _cuts(text: str, length: int) -> Iterator[int]:
