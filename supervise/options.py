@@ -15,8 +15,9 @@ class Options:
     """Iterate over the (letter, argument) pairs of `arguments`; then `operands` is what follows them.
 
     `letters` is getopt's: a colon after a letter that takes an argument, which
-    may stand in the same word or be the next one.  A word that begins with
-    `--` ends the options and is dropped.  Raises BadOption.
+    may stand in the same word or be the next one; two colons if it may be
+    missing and stands in the same word only.  A word that begins with `--`
+    ends the options and is dropped.  Raises BadOption.
     """
 
     def __init__(self, arguments: Sequence[str], letters: str) -> None:
@@ -42,6 +43,9 @@ class Options:
             if self._letters[place + 1 : place + 2] != ":":
                 yield letter, ""
                 continue
+            if self._letters[place + 1 : place + 3] == "::":
+                yield letter, cluster
+                return
             if not cluster and not words:
                 raise BadOption(f"option requires an argument -- {letter}")
             yield letter, cluster or words.pop(0)
