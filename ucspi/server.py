@@ -94,8 +94,9 @@ class Server:
         self._listening = False
         self._resume = 0.0  # time.monotonic() until when it pauses
 
-    def run(self) -> int:
-        with self._poll, SignalPipe(CAUGHT) as signals:
+    def run(self, signals: SignalPipe) -> int:
+        """Serve until TERM arrives.  `signals` are CAUGHT, from before anyone may know of the server."""
+        with self._poll:
             self._poll.register(signals.fileno(), select.EPOLLIN)
             self._log_status(0)
             while True:

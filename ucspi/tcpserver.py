@@ -80,10 +80,11 @@ from supervise.errors import reason
 from supervise.numbers import leading_number, scan_ulong
 from supervise.options import BadOption, Options
 from supervise.program import Fatal, Usage, program, say, unable_to
+from supervise.signals import SignalPipe
 from ucspi import addresses, connection, listeners
 from ucspi.connection import Arrival, Dropped, Policy
 from ucspi.rules import Rules
-from ucspi.server import Server
+from ucspi.server import CAUGHT, Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -165,13 +166,15 @@ def _run(settings: Settings) -> int:
     try:
         service = ProgramService(settings.program, settings.policy)
         _drop_rights(settings)
-        if settings.print_port:
-            with unable_to("write output"):
-                os.write(1, b"%d\n" % _port_of(sockets[0]))
-        _let_go_of_input_and_output()
-        gc.collect()
-        gc.freeze()  # what is there now, children share
-        return Server("tcpserver", sockets, service, settings.limit, settings.policy.verbosity).run()
+        with SignalPipe(CAUGHT) as signals:
+            if settings.print_port:
+                with unable_to("write output"):
+                    os.write(1, b"%d\n" % _port_of(sockets[0]))
+            _let_go_of_input_and_output()
+            gc.collect()
+            gc.freeze()  # what is there now, children share
+            server = Server("tcpserver", sockets, service, settings.limit, settings.policy.verbosity)
+            return server.run(signals)
     finally:
         for sock in sockets:
             sock.close()
