@@ -1,4 +1,4 @@
-"""A DNS cache on loopback for tests: Debian's dnsmasq, with the records that a test gives it."""
+"""DNS caches on loopback for tests: Debian's dnsmasq with a test's records, and one that does as told."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import contextlib
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 
+import dns.message
 import pytest
 from programs import eventually, free_port, running
 
@@ -37,3 +39,28 @@ def _listens(address: str, port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((address, port), 1):
         return True
     return False
+
+
+@contextlib.contextmanager
+def scripted(reply: Callable[[dns.message.Message], list[bytes]]) -> Iterator[tuple[str, int]]:
+    """A server that answers each question by UDP with the packets of `reply`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        address = server.getsockname()
+
+        def serve() -> None:
+            while True:
+                packet, peer = server.recvfrom(2000)
+                if not packet:
+                    return
+                for answer in reply(dns.message.from_wire(packet)):
+                    server.sendto(answer, peer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield address
+        finally:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+                last.sendto(b"", address)
+            thread.join()

@@ -21,10 +21,10 @@ from ucspi import addresses, dns_settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    from ucspi.dns_lookup import LookupFailed
+    from ucspi.dns_lookup import Outcome
     from ucspi.dns_settings import Name, Server
 
 UDP_TIMEOUTS = (3.0, 11.0, 45.0)  # seconds; a round over all servers each
@@ -51,21 +51,28 @@ class Resolver:
         servers = dns_settings.cache_servers(env.get("DNSCACHEIP"), resolv_conf)
         return cls(servers, _rewriting_rules(env, resolv_conf))
 
-    def ask(self, questions: Sequence[tuple[Name, str]]) -> list[tuple[Any, ...] | LookupFailed]:
-        """The records for each (name, kind), in order; all are asked at the same time.
+    def ask(
+        self,
+        questions: Sequence[tuple[Name, str]],
+        enough: Callable[[Sequence[Outcome | None]], bool] | None = None,
+    ) -> Sequence[Outcome | None]:
+        """The records for each (name, kind), in order, or a LookupFailed; all are asked at the same time.
 
         Kinds and their records: A and AAAA packed addresses, PTR names, MX
         (preference, name), TXT bytes, TLSA dnspython's objects.
+
+        `enough` is shown the outcomes so far, None where one is open, and may
+        say that the open ones are not needed; then they are None.
         """
         from ucspi import dns_lookup  # 70 ms
 
-        return dns_lookup.ask(questions, self._servers, self._udp_timeouts)
+        return dns_lookup.ask(questions, self._servers, self._udp_timeouts, enough)
 
     def _one(self, name: Name, kind: str) -> tuple[Any, ...]:
         (answer,) = self.ask([(name, kind)])
-        if isinstance(answer, tuple):
-            return answer
-        raise answer
+        if isinstance(answer, OSError):
+            raise answer
+        return answer or ()
 
     def ip4(self, name: Name) -> list[bytes]:
         """The IPv4 addresses of `name`, in random order."""
@@ -84,7 +91,7 @@ class Resolver:
         answers = self.ask([(name, kind) for kind in kinds])
         found = [address for answer in answers if isinstance(answer, tuple) for address in _shuffled(answer)]
         for answer in answers:
-            if not found and not isinstance(answer, tuple):
+            if not found and isinstance(answer, OSError):
                 raise answer
         return found
 

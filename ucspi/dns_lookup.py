@@ -17,7 +17,7 @@ from ucspi.dns_messages import KINDS, BadName, Question, Reply, Verdict, read_re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ucspi.dns_settings import Name, Server
@@ -34,65 +34,80 @@ class ImpossibleName(LookupFailed):
     """The question cannot be asked, now or later: no domain name has that form."""
 
 
+if TYPE_CHECKING:
+    Outcome = tuple[Any, ...] | LookupFailed
+
+
 def ask(
-    questions: Sequence[tuple[Name, str]], servers: Sequence[Server], udp_timeouts: Sequence[float]
-) -> list[tuple[Any, ...] | LookupFailed]:
+    questions: Sequence[tuple[Name, str]],
+    servers: Sequence[Server],
+    udp_timeouts: Sequence[float],
+    enough: Callable[[Sequence[Outcome | None]], bool] | None = None,
+) -> list[Outcome | None]:
     """The records that answer each (name, kind), all asked at the same time; a failure in its place.
 
     udp_timeouts: seconds that a server has in each round over the servers.
+    enough: looks at the outcomes so far, None where one is open; if true, the
+    open ones are given up.
     """
-    outcomes: list[tuple[Any, ...] | LookupFailed] = []
-    lookups: dict[int, _Lookup] = {}
+    lookups = [_Lookup(name, kind, servers, udp_timeouts) for name, kind in questions]
+
+    def outcomes() -> list[Outcome | None]:
+        return [None if lookup.socket else lookup.outcome for lookup in lookups]
+
     try:
-        for place, (name, kind) in enumerate(questions):
-            outcomes.append(LookupFailed(errno.EAGAIN, "no server"))
-            try:
-                lookups[place] = _Lookup(Question.of(name, KINDS[kind]), servers, udp_timeouts)
-            except BadName as error:
-                outcomes[place] = ImpossibleName(errno.EPROTO, str(error))
-        _run(list(lookups.values()))
+        for lookup in lookups:
+            lookup.start()
+        while any(lookup.socket for lookup in lookups) and not (enough and enough(outcomes())):
+            _go_on([lookup for lookup in lookups if lookup.socket])
+        return outcomes()
     finally:
-        for lookup in lookups.values():
+        for lookup in lookups:
             lookup.close()
-    for place, lookup in lookups.items():
-        outcomes[place] = lookup.outcome
-    return outcomes
 
 
-def _run(lookups: Sequence[_Lookup]) -> None:
-    """Take `lookups` to their ends, all at the same time."""
-    while waiting := [lookup for lookup in lookups if lookup.socket]:
-        poll, by_fd = select.poll(), {}
-        for lookup in waiting:
-            assert lookup.socket
-            poll.register(lookup.socket, lookup.events)
-            by_fd[lookup.socket.fileno()] = lookup
-        pause = min(lookup.deadline for lookup in waiting) - time.monotonic()
-        for fd, _ in poll.poll(max(pause, 0) * 1000 + 1):
-            by_fd[fd].ready()
-        now = time.monotonic()
-        for lookup in waiting:
-            if lookup.socket and lookup.deadline <= now:
-                lookup.timed_out()
+def _go_on(waiting: Sequence[_Lookup]) -> None:
+    """Wait for what comes first, replies or the end of somebody's patience, and see to it."""
+    poll, by_fd = select.poll(), {}
+    for lookup in waiting:
+        assert lookup.socket
+        poll.register(lookup.socket, lookup.events)
+        by_fd[lookup.socket.fileno()] = lookup
+    pause = min(lookup.deadline for lookup in waiting) - time.monotonic()
+    for fd, _ in poll.poll(max(pause, 0) * 1000 + 1):
+        by_fd[fd].ready()
+    now = time.monotonic()
+    for lookup in waiting:
+        if lookup.socket and lookup.deadline <= now:
+            lookup.timed_out()
 
 
 class _Lookup:
     """One question.
 
-    While `socket` is set, call `ready` when it has one of `events`, or
+    After `start`, while `socket` is set, call `ready` when it has one of `events`, or
     `timed_out` when `deadline` has passed.  Then `outcome` is the answer.
     """
 
-    def __init__(self, question: Question, servers: Sequence[Server], udp_timeouts: Sequence[float]) -> None:
-        self._question = question
+    def __init__(
+        self, name: Name, kind: str, servers: Sequence[Server], udp_timeouts: Sequence[float]
+    ) -> None:
+        self._name, self._kind = name, kind
         self._attempts = [(server, timeout) for timeout in udp_timeouts for server in servers]
         self._tcp_servers: list[Server] | None = None  # a list once TCP is in use
         self._servers = servers
         self._edns = True
-        self.outcome: tuple[Any, ...] | LookupFailed = LookupFailed(errno.EAGAIN, "no server")
+        self.outcome: Outcome = LookupFailed(errno.EAGAIN, "no server")
         self.socket: socket.socket | None = None
         self.events = select.POLLIN
         self.deadline = 0.0
+
+    def start(self) -> None:
+        try:
+            self._question = Question.of(self._name, KINDS[self._kind])
+        except BadName as error:
+            self.outcome = ImpossibleName(errno.EPROTO, str(error))
+            return
         self._next()
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ import os
 import socket
 
 from supervise.errors import reason
-from supervise.numbers import scan_ulong
+from supervise.numbers import leading_number, scan_ulong
 from supervise.program import TEMPORARY, Fatal, say, unable_to
 from ucspi import addresses, timed
 from ucspi.dns import Resolver
@@ -64,10 +64,10 @@ class Wanted:
 
     def _take_number_or_address(self, letter: str, argument: str) -> bool:
         number, digits = scan_ulong(argument)
-        if letter == "T":
-            self._take_timeouts(number, digits, argument)
+        if letter == "T":  # x+y
+            self.timeouts = (number, leading_number(argument[digits:].removeprefix("+")))
         elif letter == "t":
-            self.info_timeout = number if digits else self.info_timeout
+            self.info_timeout = number
         elif letter == "p":
             self.local_port = number % 65_536
         elif letter == "i":
@@ -79,12 +79,6 @@ class Wanted:
             except OSError:
                 return False
         return True
-
-    def _take_timeouts(self, first: int, digits: int, argument: str) -> None:
-        """x+y: seconds for the first round and for the second; either may be left out."""
-        rest = argument[digits:].removeprefix("+")
-        second, more = scan_ulong(rest)
-        self.timeouts = (first, second if more else self.timeouts[1])
 
     def say(self, line: str, level: int = ERRORS) -> None:
         if self.verbosity >= level:

@@ -11,7 +11,8 @@ order.
 
 OPTIONS
 -4, -6     only IPv4, or only IPv6
--T x+y     each address has x seconds to answer; those that did not have y more, each (2+58)
+-T x+y     each address has x seconds to answer; those that did not have y more, each (2+58); without +y
+           there is no second try
 -i, -p     connect from this address, from this port
 -I name    the interface, for a link-local IPv6 address
 -d, -D     let the system gather small pieces (default), or send them at once

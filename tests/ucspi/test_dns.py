@@ -5,15 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import dns.message
 import dns.rcode
 import pytest
-from name_server import name_server, needs_dnsmasq
+from name_server import name_server, needs_dnsmasq, scripted
 from programs import free_port
 
 from ucspi.dns import Resolver
@@ -119,31 +117,6 @@ def test_silence_is_a_timeout() -> None:
         with pytest.raises(LookupFailed) as failure:
             Resolver([silent.getsockname()], udp_timeouts=[0.01, 0.02]).ip("www.test")
     assert failure.value.errno == errno.ETIMEDOUT
-
-
-@contextmanager
-def scripted(reply: Callable[[dns.message.Message], list[bytes]]) -> Iterator[tuple[str, int]]:
-    """A server that answers each question by UDP with the packets of `reply`."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        address = server.getsockname()
-
-        def serve() -> None:
-            while True:
-                packet, peer = server.recvfrom(2000)
-                if not packet:
-                    return
-                for answer in reply(dns.message.from_wire(packet)):
-                    server.sendto(answer, peer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield address
-        finally:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
-                last.sendto(b"", address)
-            thread.join()
 
 
 def test_a_server_without_edns_is_asked_without() -> None:
