@@ -22,9 +22,10 @@ import fcntl
 import gc
 import os
 import sys
+import time
 
 from supervise.errors import reason
-from supervise.program import TEMPORARY, Become, Fatal, Program
+from supervise.program import TEMPORARY, Become, Fatal, Program, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,19 +170,23 @@ def load(module: str) -> Program:
 def follow(image: Become) -> int:
     """Run the program that `image` asks for, and those that it becomes in turn; return the exit code."""
     while True:
-        image.__traceback__ = image.__context__ = image.__cause__ = None
-        gc.collect()  # what the old program left closes its descriptors now, not the new one's later
-        reset_signals()
-        close_on_exec()
         try:
             return _enter(image)
         except Become as following:
             image = following
+        except (OSError, MemoryError, ImportError) as error:  # memory, say: exec would have killed
+            why = reason(error) if isinstance(error, OSError) else str(error) or "out of memory"
+            say(f"{os.path.basename(image.file)}: fatal: unable to start: {why}")
+            return TEMPORARY
 
 
 def _enter(image: Become) -> int:
     from supervise import title
 
+    image.__traceback__ = image.__context__ = image.__cause__ = None
+    gc.collect()  # what the old program left closes its descriptors now, not the new one's later
+    reset_signals()
+    close_on_exec()
     replace_environment(image.env)
     sys.argv = [image.file, *image.argv[1:]]
     title.show(image.argv)
@@ -233,6 +238,8 @@ def replace_environment(env: Mapping[str, str]) -> None:
     for name, value in env.items():
         if present.get(name) != value:  # a worker changes but few from job to job
             os.environ[name] = value
+    if present.get("TZ") != env.get("TZ"):
+        time.tzset()
 
 
 def fork(name: str, body: Callable[[], int]) -> int:

@@ -116,6 +116,9 @@ class Program:
             return error.code
         except SystemExit as stop:
             return stop.code if isinstance(stop.code, int) else 0
+        except MemoryError:
+            say(f"{self.name}: fatal: out of memory")
+            return TEMPORARY
         except Exception:  # the one place that may: supervise starts it again
             import traceback
 

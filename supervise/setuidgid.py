@@ -27,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     entry = accounts.entry(account)
     if not entry:
         raise Fatal(f"unknown account {account}")
+    chain.preload(child[0])  # the account may have no right to read the interpreter's files
     with unable_to("setgid"):
         accounts.enter_group(entry.pw_gid, [entry.pw_gid])
     with unable_to("setuid"):

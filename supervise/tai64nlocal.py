@@ -77,7 +77,6 @@ def local_time(seconds: int) -> bytes:
 
 @program("tai64nlocal", resident=True)
 def main(_argv: Sequence[str]) -> int:
-    time.tzset()  # what ran in this process before may have had another TZ
     localizer = Localizer()
     try:
         while chunk := os.read(0, CHUNK):

@@ -3,7 +3,12 @@
 A server forks a Worker, hands it jobs over a socket pair, and reads its
 reports.  A job is some bytes and some descriptors; what they mean is between
 the server and the `handler` that runs in the worker.  A worker that dies, is
-killed, or becomes another program reports by its death, like any child.
+killed, or becomes another program reports by its death, like any child; so
+does one whose program has changed what cannot be put back.
+
+Between jobs a worker undoes what the end of a process would: signal handlers,
+alarms, directory, umask, descriptors left open, children not waited for.  (A
+worker that has become another user stays that user; its server knows.)
 
 The server has no threads, and gives all workers of one kind the same user.
 """
@@ -13,21 +18,24 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
+import resource
 import socket
 import struct
+from array import array
 
 from supervise import chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 else:
     import _signal as signal  # the same without enums, which would cost 40 us a job
 
 STATUS = struct.Struct("=i")
 MAX_FDS = 8
 OWN_FDS = 64  # a worker's own descriptors are from here on
+RIGHTS_SIZE = socket.CMSG_SPACE(MAX_FDS * array("i").itemsize)
 MAX_JOB = 256 * 1024  # bytes; of one job, which travels as one datagram
 
 
@@ -61,10 +69,11 @@ class Worker:
         return self._channel.fileno()
 
     def assign(self, payload: bytes, fds: Sequence[int] = ()) -> None:
-        """Hand over a job; the caller may close its `fds` at once.
+        """Hand over a job, which is not empty; the caller may close its `fds` at once.
 
         OSError: the worker is dead, or the job too big.
         """
+        assert payload, "an empty datagram is the end"
         self.jobs += 1
         socket.send_fds(self._channel, [payload], fds)
 
@@ -88,18 +97,18 @@ class Worker:
 def _work(theirs: socket.socket, handler: Callable[[bytes, list[int]], int]) -> int:
     chain.close_on_exec(keep=[theirs.fileno()])
     channel = socket.socket(fileno=_out_of_the_way(theirs.detach()))
-    dispositions = {number: signal.getsignal(number) for number in chain.SIGNALS}
-    home, mask = _out_of_the_way(os.open(".", os.O_PATH | os.O_CLOEXEC)), os.umask(0)
-    os.umask(mask)
+    surroundings = _Surroundings()
+    buffer = bytearray(MAX_JOB)
     while True:
         try:
-            payload, fds, _, _ = socket.recv_fds(channel, MAX_JOB, MAX_FDS)
+            size, rights, _, _ = channel.recvmsg_into([buffer], RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
         except ConnectionResetError:
             return 0
-        if not payload:
+        if not size:
             return 0
-        status = handler(payload, fds)
-        _tidy(dispositions, home, mask)
+        status = handler(bytes(memoryview(buffer)[:size]), _descriptors(rights))
+        if not surroundings.put_back():
+            return status
         try:
             channel.send(STATUS.pack(status))
         except OSError:  # the server is gone
@@ -116,15 +125,65 @@ def _out_of_the_way(fd: int) -> int:
     return moved
 
 
-def _tidy(dispositions: Mapping[int, object], home: int, mask: int) -> None:
-    """Put back what a program may change in its process and an exit would have undone."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    for number, disposition in dispositions.items():
-        if disposition is not None and signal.getsignal(number) != disposition:
-            signal.signal(number, disposition)  # type: ignore[arg-type]
+def _descriptors(rights: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    fds = array("i")
+    for _, _, data in rights:
+        fds.frombytes(data)
+    return list(fds)
+
+
+class _Surroundings:
+    """What a program may change in its process and an exit would have undone."""
+
+    def __init__(self) -> None:
+        self._handlers = {number: signal.getsignal(number) for number in chain.SIGNALS}
+        self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        self._home = _out_of_the_way(os.open(".", os.O_PATH | os.O_CLOEXEC))
+        self._umask = os.umask(0)
+        os.umask(self._umask)
+        self._group = os.getpgrp()
+        self._seconds = resource.getrlimit(resource.RLIMIT_CPU)[0]
+        self._open = frozenset(name for name in os.listdir("/proc/self/fd") if _is_open(int(name)))
+
+    def put_back(self) -> bool:
+        """Undo it.  False: that cannot be, or the next job would pay for this one's processor time."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.set_wakeup_fd(-1)
+        for number, handler in self._handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+        try:
+            os.fchdir(self._home)
+        except OSError:  # it has become a user who may not go there
+            os.chdir("/")
+        os.umask(self._umask)
+        gc.collect(0)
+        self._close_the_rest()
+        _reap()
+        return os.getpgrp() == self._group and self._seconds == resource.RLIM_INFINITY
+
+    def _close_the_rest(self) -> None:
+        for name in os.listdir("/proc/self/fd"):
+            if name not in self._open:
+                try:
+                    os.close(int(name))
+                except OSError:  # the listing's own
+                    pass
+
+
+def _is_open(fd: int) -> bool:
     try:
-        os.fchdir(home)
-    except OSError:  # it has become a user who may not go there
-        os.chdir("/")
-    os.umask(mask)
-    gc.collect(0)
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def _reap() -> None:
+    """Forget children that the program did not wait for."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
