@@ -6,6 +6,7 @@ import os
 import sys
 
 DEFAULT = "/var/qmail"
+LEDGER = ".instance"  # in a home that qmail-install --private made; see qmail.instance
 
 
 def find() -> str:
@@ -38,3 +39,8 @@ def control_directory(home: str) -> str:
     """The directory of the control files: $QMAIL_CONTROLDIR, else the home's control/."""
     chosen = os.environ.get("QMAIL_CONTROLDIR")
     return os.path.join(home, chosen) if chosen else f"{home}/control"
+
+
+def is_private(home: str) -> bool:
+    """Is `home` a private instance, where every role is the user's who runs it?"""
+    return os.path.exists(f"{home}/{LEDGER}")

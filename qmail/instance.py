@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from qmail.home import LEDGER
 from supervise import durable
 
-LEDGER = ".instance"
 HEADING = "# Kept by qmail-install: the options it was given, and its files as it wrote them.\n"
 
 
@@ -69,8 +69,3 @@ class Instance:
         files = [f"file {value} {name}\n" for name, value in self.written.items()]
         path = f"{self.home}/{LEDGER}"
         durable.replace(path, "".join([HEADING, *options, *files]).encode(), f"{path}.new")
-
-
-def is_private(home: str) -> bool:
-    """Is `home` a private instance, where every role is the user's who owns it?"""
-    return os.path.exists(f"{home}/{LEDGER}")

@@ -28,7 +28,7 @@ import pwd
 from qmail import enqueue, home, intake, maildir, mbox, users_cdb
 from qmail.agents import NOT_ALLOWED, User
 from qmail.control import Controls
-from qmail.instance import is_private
+from qmail.home import is_private
 from qmail.orders import Order
 from qmail.spawner import DEFAULT_LIMIT, Mess, Run, Spawner, limit_of, preload
 from supervise.program import PERMANENT, program, unable_to

@@ -10,6 +10,7 @@ from __future__ import annotations
 import grp
 import os
 
+from qmail.home import is_private
 from supervise import accounts
 
 USERS = ("alias", "qmaild", "qmaill", "root", "qmailp", "qmailq", "qmailr", "qmails")
@@ -45,14 +46,6 @@ def _group(name: str) -> int | None:
 
 def of(home: str) -> Roles | None:
     """Whom the parts of the mail system in `home` are to become; None: they stay who they are."""
-    if os.geteuid() or not owned_by_root(home):
+    if os.geteuid() or is_private(home):
         return None
     return look_up()
-
-
-def owned_by_root(home: str) -> bool:
-    """Is it the system's?  A private instance is its user's, with all that is in it."""
-    try:
-        return os.stat(home).st_uid == 0
-    except OSError:
-        return False

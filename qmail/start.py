@@ -16,7 +16,7 @@ DESCRIPTION
     already serves this queue.
 
     The environment, resource limits and the like are passed on to every
-    delivery.  In a private instance (a home that is not root's, or a system
+    delivery.  In a private instance (or a system
     without qmail's accounts) all programs run as the user who starts them.
 
 EXIT

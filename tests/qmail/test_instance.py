@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qmail.instance import Instance, is_private
+from qmail.home import is_private
+from qmail.instance import Instance
 
 
 @pytest.fixture
