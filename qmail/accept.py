@@ -58,12 +58,12 @@ class Entry:
     """A message on its way into `queue`, put there by process `pid` of user `uid`.
 
     Every method may raise Refused; then, or to give it up, call `abandon`.
-    `commit` ends it well.  `when`: seconds since 1970.
+    `commit` ends it well.  `when`: seconds since 1970; `role`: see received.queued.
     """
 
-    def __init__(self, queue: Queue, pid: int, uid: int, when: int) -> None:
+    def __init__(self, queue: Queue, pid: int, uid: int, when: int, role: bytes = b"") -> None:
         self._queue = queue
-        self._buffer = [received.queued(pid, uid, when)]
+        self._buffer = [received.queued(pid, uid, when, role)]
         self._buffered = 0
         self._heading = b"u%d\0p%d\0" % (uid, pid)
         self._intd = -1

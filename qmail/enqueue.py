@@ -56,20 +56,25 @@ MODULE = "qmail.queue"
 LONGEST_WORD = 255  # bytes; on descriptor 6
 
 
-def open_message(mail_home: str) -> Message:
-    """Begin a message.  OSError: no pipe or no fork; the originals say `qqt failure` then."""
+def open_message(mail_home: str, role: bytes = b"") -> Message:
+    """Begin a message.  OSError: no pipe or no fork; the originals say `qqt failure` then.
+
+    `role`: how the Received line is to name this process, where everybody is
+    the same user: received.FOR_BOUNCE, ...
+    """
     name = os.environ.get("QMAILQUEUE", PROGRAM)
     if chain.own_module(os.path.join(mail_home, name)) == MODULE:
-        return OwnQueue(mail_home)
+        return OwnQueue(mail_home, role)
     return QueueProgram(mail_home, name)
 
 
 class OwnQueue:
     """A message that this process queues itself.  Nothing touches the disk before 64 kB or `commit`."""
 
-    def __init__(self, mail_home: str) -> None:
+    def __init__(self, mail_home: str, role: bytes = b"") -> None:
         self.number = os.getpid()
         self._home = mail_home
+        self._role = role
         self._started = time.monotonic()
         self._buffer: list[bytes] = []
         self._buffered = 0
@@ -125,7 +130,7 @@ class OwnQueue:
 
     def _flush(self) -> Entry | HandOver:
         if not self._entry:
-            self._entry = intake.begin(self._home)
+            self._entry = intake.begin(self._home, self._role)
         for data in self._buffer:
             self._entry.write(data)
         self._buffer.clear()

@@ -17,11 +17,11 @@ DEATH = 24 * 60 * 60
 """Seconds that a message may take; qmail-send removes what is left of one after 36 hours."""
 
 
-def begin(home: str) -> Entry | HandOver:
-    """Begin to queue a message in the queue of a mail home.  Raises Refused."""
+def begin(home: str, role: bytes = b"") -> Entry | HandOver:
+    """Begin to queue a message in the queue of a mail home; `role` as for Entry.  Raises Refused."""
     queue = _writable_queue(home)
     if queue:
-        return Entry(queue, os.getpid(), os.getuid(), int(time.time()))
+        return Entry(queue, os.getpid(), os.getuid(), int(time.time()), role)
     from qmail.queue_socket import HandOver  # the sockets of those who have no right to write
 
     return HandOver(home, DEATH)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 SAFE = b".@%+/=:-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789[]"
 MAKE_SAFE = bytes(byte if byte in SAFE else 0x3F for byte in range(256))
-INVOKERS = {"alias": b"by alias", "qmaild": b"from network", "qmails": b"for bounce"}
+FOR_BOUNCE = b"for bounce"
+INVOKERS = {"alias": b"by alias", "qmaild": b"from network", "qmails": FOR_BOUNCE}
 
 
 def safe(text: bytes) -> bytes:
@@ -39,9 +40,12 @@ class Peer:
         )  # fmt: skip
 
 
-def queued(pid: int, uid: int, when: int) -> bytes:
-    """The line that qmail-queue puts on top: process `pid` of user `uid` queued the message."""
-    return b"Received: (qmail %d invoked %b); %b\n" % (pid, invoker(uid), dates.rfc822(when))
+def queued(pid: int, uid: int, when: int, role: bytes = b"") -> bytes:
+    """The line that qmail-queue puts on top: process `pid` of user `uid` queued the message.
+
+    `role`: one of INVOKERS' values, where the user's name does not tell it.
+    """
+    return b"Received: (qmail %d invoked %b); %b\n" % (pid, role or invoker(uid), dates.rfc822(when))
 
 
 def invoker(uid: int) -> bytes:

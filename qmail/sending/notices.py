@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qmail import enqueue
 from qmail.envelope import encode
+from qmail.received import FOR_BOUNCE
 from qmail.sending.bounces import NOBODY, STRIPPED, before_copy, bounce_sender
 from qmail.sending.store import chunks
 
@@ -53,7 +54,7 @@ def _send(store: Store, home: str, postmaster: Postmaster, number: int, sender: 
     log = store.log
     log.flush()  # the process may wait, or fork
     try:
-        message = enqueue.open_message(home)
+        message = enqueue.open_message(home, FOR_BOUNCE)
     except OSError:
         log.line(b"warning: unable to start qmail-queue, will try later")
         return False
