@@ -231,9 +231,11 @@ def listen(home: str) -> socket.socket:
     """
     path = f"{home}/{DIRECTORY}"
     try:
-        os.mkdir(path, 0o755)
+        os.mkdir(path)
     except FileExistsError:
         pass
+    else:
+        os.chmod(path, 0o755)  # whatever the umask: every user is to find the socket
     lock = os.open(f"{path}/{LOCK}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     lock_exnb(lock)
     directory = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
