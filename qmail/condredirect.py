@@ -24,7 +24,7 @@ import os
 
 from qmail import condition
 from qmail.redirect import redirect, required
-from supervise.program import Usage, program, unable_to
+from supervise.program import Usage, program, say, unable_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,5 +47,6 @@ def main(argv: Sequence[str]) -> int:
         os.lseek(0, 0, os.SEEK_SET)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     sender = required("SENDER")
-    redirect("condredirect", required("DTLINE"), sender, [os.fsencode(address)])
+    number = redirect(required("DTLINE"), sender, [os.fsencode(address)])
+    say(f"condredirect: qp {number}")
     return REDIRECTED

@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 
 from qmail.redirect import redirect, required
-from supervise.program import program
+from supervise.program import program, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,5 +37,6 @@ else:
 def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     sender = required("NEWSENDER")
-    redirect("forward", required("DTLINE"), sender, map(os.fsencode, argv))
+    number = redirect(required("DTLINE"), sender, map(os.fsencode, argv))
+    say(f"forward: qp {number}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from qmail import enqueue, envelope, home
-from supervise.program import PERMANENT, TEMPORARY, Fatal, say, unable_to
+from supervise.program import PERMANENT, TEMPORARY, Fatal, unable_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ def required(name: str) -> bytes:
     return value
 
 
-def redirect(name: str, delivered: bytes, sender: bytes, recipients: Iterable[bytes]) -> None:
-    """Queue `delivered`, a Delivered-To line, and standard input; say so as the program `name`.
+def redirect(delivered: bytes, sender: bytes, recipients: Iterable[bytes], complaint: str = "") -> int:
+    """Queue `delivered`, a Delivered-To line, and standard input; return the pid for the log, the `qp`.
 
-    SIGPIPE has to be ignored.  Raises Fatal with qmail-queue's complaint.
+    SIGPIPE has to be ignored.  Raises Fatal, with qmail-queue's reason behind `complaint`.
     """
     with unable_to("fork"):
         message = enqueue.open_message(home.find())
@@ -39,5 +39,6 @@ def redirect(name: str, delivered: bytes, sender: bytes, recipients: Iterable[by
         message.abandon()
         raise
     if verdict:
-        raise Fatal(os.fsdecode(verdict[1:]), PERMANENT if verdict.startswith(b"D") else TEMPORARY)
-    say(f"{name}: qp {message.number}")
+        code = PERMANENT if verdict.startswith(b"D") else TEMPORARY
+        raise Fatal(complaint + os.fsdecode(verdict[1:]), code)
+    return message.number
