@@ -262,7 +262,7 @@ class _Run:
         try:
             code = chain.wait(chain.spawn(["/bin/sh", "-c", os.fsdecode(command)], self._environment()))
         except OSError as error:
-            raise _unable_to_fork(error) from error
+            raise _unable_to_run(error) from error
         finally:
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         if code < 0:
@@ -314,6 +314,12 @@ def _copy_to(message: enqueue.Message) -> None:
             message.write(data)
     except OSError:
         message.fail()
+
+
+def _unable_to_run(error: OSError) -> Stop:
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        return _unable_to_fork(error)
+    return Stop(f"Unable to run /bin/sh: {reason(error)}. (#4.3.0)")
 
 
 def _unable_to_fork(error: OSError) -> Stop:
