@@ -19,6 +19,15 @@ SPLIT = 23
 TCPTO_SIZE = 1024  # bytes
 ALWAYS_SPLIT = ("mess", "info", "local", "remote")
 SPLIT_BY_BIG_TODO = ("intd", "todo")
+DIRECTORIES = {  # name: (owner, mode)
+    "pid": ("qmailq", 0o700), "intd": ("qmailq", 0o700), "todo": ("qmailq", 0o750),
+    "bounce": ("qmails", 0o700), "mess": ("qmailq", 0o750), "info": ("qmails", 0o700),
+    "local": ("qmails", 0o700), "remote": ("qmails", 0o700), "lock": ("qmailq", 0o750),
+}  # fmt: skip
+LOCK_FILES = {  # name: (owner, mode, is it a fifo?)
+    "tcpto": ("qmailr", 0o644, False), "sendmutex": ("qmails", 0o600, False),
+    "trigger": ("qmails", 0o622, True),
+}  # fmt: skip
 
 
 class Queue:
@@ -127,18 +136,16 @@ def create(path: str, owners: Owners | None = None, split: int = SPLIT, big_todo
     maker = _Maker(path, owners)
     parts = [f"/{number}" for number in range(split)]
     maker.directory("", "qmailq", 0o750)
-    for kind, owner, mode in (
-        ("pid", "qmailq", 0o700), ("intd", "qmailq", 0o700), ("todo", "qmailq", 0o750),
-        ("bounce", "qmails", 0o700), ("mess", "qmailq", 0o750), ("info", "qmails", 0o700),
-        ("local", "qmails", 0o700), ("remote", "qmails", 0o700), ("lock", "qmailq", 0o750),
-    ):  # fmt: skip
+    for kind, (owner, mode) in DIRECTORIES.items():
         maker.directory(f"/{kind}", owner, mode)
         if kind in ALWAYS_SPLIT or (big_todo and kind in SPLIT_BY_BIG_TODO):
             for part in parts:
                 maker.directory(f"/{kind}{part}", owner, mode)
-    maker.file("/lock/tcpto", "qmailr", 0o644, TCPTO_SIZE)
-    maker.file("/lock/sendmutex", "qmails", 0o600, 0)
-    maker.fifo("/lock/trigger", "qmails", 0o622)
+    for name, (owner, mode, is_fifo) in LOCK_FILES.items():
+        if is_fifo:
+            maker.fifo(f"/lock/{name}", owner, mode)
+        else:
+            maker.file(f"/lock/{name}", owner, mode, TCPTO_SIZE if name == "tcpto" else 0)
 
 
 class _Maker:
