@@ -63,7 +63,7 @@ WISHES = {Event.UP: Want.UP, Event.DOWN: Want.DOWN, Event.ONCE: Want.ONCE}
 MOVES = {
     (Phase.DOWN, Event.UP): Phase.RESTING,
     (Phase.DOWN, Event.ONCE): Phase.RESTING,
-    (Phase.RESTING, Event.DOWN): Phase.DOWN,
+    (Phase.RESTING, Event.DOWN): Phase.CLOSING,
     (Phase.RESTING, Event.RESTED): Phase.STARTING,
     (Phase.STARTING, Event.FAILED): Phase.DOWN,
     (Phase.STARTING, Event.NO_FORK): Phase.RESTING,
@@ -106,10 +106,10 @@ def _wish(state: State, event: Event) -> State:
     if event is Event.LEAVE:
         state = replace(state, leaving=True)
         idle = state.phase is Phase.RESTING and state.want is Want.UP
-        return replace(state, phase=Phase.DOWN) if idle else state
+        return replace(state, phase=Phase.CLOSING) if idle else state
     if event in WISHES:
         return replace(state, want=WISHES[event])
-    if event is Event.FAILED and state.phase in (Phase.STARTING, Phase.UP):
+    if event is Event.FAILED and state.phase in (Phase.STARTING, Phase.UP, Phase.FINISHING):
         return replace(state, want=Want.DOWN)
     if event is Event.ENDED and state.phase is Phase.UP and state.want is Want.ONCE:
         return replace(state, want=Want.OVER)

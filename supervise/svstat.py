@@ -1,8 +1,6 @@
 """svstat(8): says how the services are.
 
-SYNOPSIS   svstat [dir ...]
-           svstat -v [dir ...]
-           svstat --json [dir ...]
+SYNOPSIS   svstat [-v] [--json] [dir ...]
 
 DESCRIPTION
     Prints a line for each service directory, such as
@@ -14,11 +12,12 @@ DESCRIPTION
     reboot, "paused", and "want up" or "want down" if supervise is about to
     change it.  An error is told in the same place, and is no reason to stop.
 
-OPTIONS    as the first argument only:
-    -v       below the line of a service that is up, the figures of its process
-             and all that descend from it; then what else supervise knows of a
-             service that has the file `extended`: readiness, last end, waiting
-    --json   instead, one JSON object a line for each service
+OPTIONS    as the first arguments only:
+    -v       add the figures of the service's process and all that descend
+             from it: how many, since when, CPU time, memory (its fair share
+             of what is shared); and what else supervise knows of a service
+             with extensions: readiness, how it last ended, when it starts
+    --json   instead of words, one JSON object a line for each service
 
 EXIT       0, whatever the services are.  111: the present directory cannot be
            opened, or left and entered again.
@@ -49,7 +48,15 @@ class Unknown(Exception):
 
 @program("svstat")
 def main(argv: Sequence[str]) -> int:
-    lines = [os.fsencode(text) + b"\n" for text in _from_each(argv, line)]
+    options, services = set[str](), list(argv)
+    while services and services[0] in ("-v", "--json"):
+        options.add(services.pop(0))
+    show: Callable[[str], str] = line
+    if options:
+        from supervise import figures
+
+        show = figures.teller(verbose="-v" in options, json="--json" in options)
+    lines = [os.fsencode(text) + b"\n" for text in _from_each(services, show)]
     with unable_to("write output"):
         write_all(1, b"".join(lines))
     return 0

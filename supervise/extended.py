@@ -1,0 +1,231 @@
+"""What supervise does for a service that has the file `extended`; supervise(8) tells of its files.
+
+The scripts and `notify` are daemontools-encore's, `finish` and the timeouts
+are as in runit and s6, readiness is s6's notification-fd or systemd's
+sd_notify(3).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+
+from supervise import chain, details
+from supervise.details import Details
+from supervise.errors import reason
+from supervise.lifecycle import Event, Phase
+from supervise.readiness import Newline, NotifySocket
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from supervise.lifecycle import State
+    from supervise.service_directory import ServiceDirectory
+
+SCRIPTS = {
+    Phase.STARTING: "start",
+    Phase.UP: "run",
+    Phase.FINISHING: "finish",
+    Phase.CLOSING: "stop",
+}
+WORDS = {
+    Phase.DOWN: "down",
+    Phase.RESTING: "waiting",
+    Phase.STARTING: "starting",
+    Phase.UP: "up",
+    Phase.FINISHING: "finishing",
+    Phase.CLOSING: "stopping",
+}
+STEADY = 10.0  # seconds; a run as long as this has not failed to start
+LONGEST_WAIT = 60.0  # seconds of back-off, if the file does not say
+RUN_FAILED = 100  # exit codes that mean: not again
+FINISH_FAILED = 125
+HIGHEST_DESCRIPTOR = 255
+KILLED = 256  # in place of an exit code, for ./finish
+
+
+class Extended:
+    """The habits of a service with extensions, in the present directory."""
+
+    def __init__(self, directory: ServiceDirectory) -> None:
+        self._directory = directory
+        self._said = select.epoll()
+        self._newline = Newline()
+        self._socket: NotifySocket | None = None
+        self._details = Details(0)
+        self._written = b""
+        self._fresh = True  # ./start is to be run before ./run
+        self._run_pid = 0
+        self._started = 0.0  # monotonic; the last ./run
+        self._end = (0, 0)  # how it ended, for ./finish
+        self._failures = 0  # runs in a row that ended too soon
+
+    def __enter__(self) -> Extended:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._newline.close()
+        if self._socket:
+            self._socket.close()
+        self._said.close()
+
+    def argv(self, phase: Phase) -> list[str] | None:
+        if phase is Phase.UP:
+            return ["./run"]
+        if phase in (Phase.STARTING, Phase.CLOSING):
+            wanted = self._fresh == (phase is Phase.STARTING)
+            self._fresh = phase is Phase.CLOSING
+            if not wanted:
+                return None
+        script = f"./{SCRIPTS[phase]}"
+        if not _is_program(script):
+            return None
+        if phase is Phase.FINISHING:
+            return [script, *map(str, self._end), self._directory.name]
+        return [script]
+
+    def spawn(self, phase: Phase, argv: Sequence[str]) -> int:
+        if phase is not Phase.UP:
+            pid = chain.spawn(argv)
+        else:
+            pid = self._run_pid = self._spawn_run(argv)
+            self._started = time.monotonic()
+        self._details.failed = False
+        self._notify(phase, "start", pid, 0)
+        return pid
+
+    def _spawn_run(self, argv: Sequence[str]) -> int:
+        env, asks = dict(os.environ), os.path.exists("notify-socket")
+        if asks:
+            env["NOTIFY_SOCKET"] = self._open_socket().name
+        number = self._number("notification-fd")
+        if number is None:
+            pid = chain.spawn(argv, env)
+            self._details.ready_since = None if asks else time.time_ns()  # nobody will say
+            return pid
+        write = self._newline.open()
+        self._said.register(self._newline, select.EPOLLIN)
+        try:
+            return chain.spawn(argv, env, {min(int(number), HIGHEST_DESCRIPTOR): write})
+        finally:
+            os.close(write)
+
+    def _open_socket(self) -> NotifySocket:
+        if not self._socket:
+            self._socket = NotifySocket()
+            self._said.register(self._socket, select.EPOLLIN)
+        return self._socket
+
+    def ended(self, phase: Phase, pid: int, status: int) -> Event:
+        code, number = _how(status)
+        if pid:
+            self._notify(phase, "killed" if number else "exit", pid, number or code)
+        if phase is Phase.UP:
+            self._end = (KILLED if number else code), number
+            self._details.last_end = f"signal {number}" if number else f"exit {code}"
+            self._details.ready_since = None
+            self._details.remark = ""
+            self._run_pid = 0
+            self._newline.close()
+            short = time.monotonic() - self._started < STEADY
+            self._failures = self._failures + 1 if short else 0
+        failed = {
+            Phase.STARTING: (code, number) != (0, 0),
+            Phase.UP: not number and code == RUN_FAILED,
+            Phase.FINISHING: not number and code == FINISH_FAILED,
+        }
+        if not failed.get(phase):
+            return Event.ENDED
+        if phase is Phase.STARTING:
+            self._fresh = True
+        self._details.failed = True
+        return Event.FAILED
+
+    def rest(self) -> float:
+        """The back-off before the next start: 1, 2, 4... seconds, if there is to be one."""
+        longest = self._number("backoff", LONGEST_WAIT)
+        if longest is None or not self._failures:
+            return 0.0
+        return min(2.0 ** min(self._failures - 1, 30), longest)
+
+    @property
+    def kill_after(self) -> float | None:
+        milliseconds = self._number("timeout-kill")
+        return milliseconds / 1000 if milliseconds else None
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass; but what the service says of itself counts at once."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if self._said.poll(left):
+                self.heed()
+                self._write()
+
+    def fileno(self) -> int:
+        return self._said.fileno()
+
+    def heed(self) -> None:
+        """Take notice of what the service says of itself."""
+        said = self._socket.heed(self._run_pid) if self._socket else {}
+        if self._newline.heed() or said.get("READY") == "1":
+            self._details.ready_since = self._details.ready_since or time.time_ns()
+        if said.get("STOPPING") == "1":
+            self._details.ready_since = None
+        self._details.remark = said.get("STATUS", self._details.remark)
+
+    def announce(self, state: State, changed: int, next_start: float) -> None:
+        waits = state.phase is Phase.RESTING
+        self._details.changed = changed
+        self._details.phase = WORDS[state.phase]
+        wait = int((next_start - time.monotonic()) * 1e9)
+        self._details.starts_at = time.time_ns() + wait if waits and wait > 0 else None
+        self._write()
+
+    def _write(self) -> None:
+        content = self._details.pack()
+        if content == self._written:
+            return
+        try:
+            details.write(self._details)
+            self._written = content
+        except OSError as error:
+            name = self._directory.name
+            self._directory.warn(f"unable to write {name}/{details.FILE}: {reason(error)}")
+
+    def _notify(self, phase: Phase, what: str, pid: int, code: int) -> None:
+        """Run ./notify; supervise reaps it as it does any stranger."""
+        if not _is_program("./notify"):
+            return
+        try:
+            chain.spawn(["./notify", SCRIPTS[phase], what, str(pid), str(code)])
+        except OSError as error:
+            self._directory.warn(f"unable to run {self._directory.name}/notify: {reason(error)}")
+
+    def _number(self, file: str, default: float | None = None) -> float | None:
+        """The number in `file`; `default` if it is empty, None if there is none or it makes no sense."""
+        try:
+            with open(file, encoding="ascii") as content:
+                text = content.read(100).strip()
+            number = float(text) if text else default
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            self._directory.warn(f"unable to read a number from {self._directory.name}/{file}")
+            return None
+        return number if number is not None and 0 <= number < float("inf") else None
+
+
+def _is_program(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def _how(status: int) -> tuple[int, int]:
+    """A wait status as exit code and signal, one of them 0."""
+    if os.WIFSIGNALED(status):
+        return 0, os.WTERMSIG(status)
+    return os.WEXITSTATUS(status), 0
