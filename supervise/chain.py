@@ -39,6 +39,7 @@ DEFAULT_PATH = "/bin:/usr/bin"
 FLOORS = ("supervise", "ucspi", "qmail")
 SCRIPT_SIZE = 1024  # bytes; a console script is shorter
 SIGNALS: tuple[int, ...] = tuple(signal.valid_signals())
+OWN_FDS = 64  # descriptors that a worker keeps for itself are from here on
 TRY_NEXT = (errno.EACCES, errno.EPERM, errno.EISDIR)
 
 
@@ -326,6 +327,20 @@ def arrange(fds: Mapping[int, int]) -> None:
     for target, copy in copies.items():
         os.dup2(copy, target)
         os.close(copy)
+
+
+def out_of_the_way(fd: int) -> int:
+    """Move a descriptor of the server's own to a number that no program means when it says 3, 6 or 7.
+
+    After a job the worker closes what the program has left open; what was
+    moved here before or during the job stays.
+    """
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN_FDS)
+    except OSError:  # a limit on descriptors below that
+        return fd
+    os.close(fd)
+    return moved
 
 
 def wait(pid: int) -> int:

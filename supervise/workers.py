@@ -15,7 +15,6 @@ The server has no threads, and gives all workers of one kind the same user.
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import resource
@@ -34,7 +33,6 @@ else:
 
 STATUS = struct.Struct("=i")
 MAX_FDS = 8
-OWN_FDS = 64  # a worker's own descriptors are from here on
 RIGHTS_SIZE = socket.CMSG_SPACE(MAX_FDS * array("i").itemsize)
 MAX_JOB = 256 * 1024  # bytes; of one job, which travels as one datagram
 
@@ -96,7 +94,7 @@ class Worker:
 
 def _work(theirs: socket.socket, handler: Callable[[bytes, list[int]], int]) -> int:
     chain.close_on_exec(keep=[theirs.fileno()])
-    channel = socket.socket(fileno=_out_of_the_way(theirs.detach()))
+    channel = socket.socket(fileno=chain.out_of_the_way(theirs.detach()))
     surroundings = _Surroundings()
     buffer = bytearray(MAX_JOB)
     while True:
@@ -115,16 +113,6 @@ def _work(theirs: socket.socket, handler: Callable[[bytes, list[int]], int]) -> 
             return 0
 
 
-def _out_of_the_way(fd: int) -> int:
-    """Move `fd` to a number that no program means when it says 3, 6 or 7."""
-    try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN_FDS)
-    except OSError:  # a limit on descriptors below that
-        return fd
-    os.close(fd)
-    return moved
-
-
 def _descriptors(rights: Sequence[tuple[int, int, bytes]]) -> list[int]:
     fds = array("i")
     for _, _, data in rights:
@@ -138,7 +126,7 @@ class _Surroundings:
     def __init__(self) -> None:
         self._handlers = {number: signal.getsignal(number) for number in chain.SIGNALS}
         self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._home = _out_of_the_way(os.open(".", os.O_PATH | os.O_CLOEXEC))
+        self._home = chain.out_of_the_way(os.open(".", os.O_PATH | os.O_CLOEXEC))
         self._umask = os.umask(0)
         os.umask(self._umask)
         self._group = os.getpgrp()
@@ -165,7 +153,7 @@ class _Surroundings:
 
     def _close_the_rest(self) -> None:
         for name in os.listdir("/proc/self/fd"):
-            if name not in self._open:
+            if name not in self._open and int(name) < chain.OWN_FDS:
                 try:
                     os.close(int(name))
                 except OSError:  # the listing's own

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import socket
 
+from supervise.chain import out_of_the_way
 from supervise.numbers import scan_ulong
 from ucspi import addresses
 from ucspi.cdb import Reader, Writer
@@ -334,7 +335,8 @@ class Rules:
         if self._reader and seen == self._seen:
             return self._reader
         self.close()
-        self._reader = reader = Reader.open(self.path)
+        fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reader = reader = Reader(out_of_the_way(fd))
         # A key follows the upper byte of its data's length, nearly always 0.
         self._networks = (reader.contains(b"\0_"), reader.contains(b"\0^"))
         self._mentioned.clear()
