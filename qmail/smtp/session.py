@@ -1,21 +1,11 @@
 """An SMTP session as qmail-smtpd holds it, without I/O (RFC 5321, 1870, 1652, 2920).
 
-The front end owns connection, clock and queue:
-
-    session = Session(policy, peer_host)
-    while True:
-        event = session.next_event()
-        match event: ...
-
-and before it acts on an event it sends what `take_replies` gives.  It feeds
-`receive` when the event is NeedInput, and answers Begin with `begun`, End
-with `ended`.  The replies are the same however the input is cut.
+qmail/incoming.py tells how a front end uses it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from qmail.incoming import NEED_INPUT, Begin, Body, Close, End
 from qmail.smtp import paths
 from qmail.smtp.data import DataDecoder, StrayNewline
 from ucspi import addresses
@@ -24,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qmail.incoming import Event, NeedInput
     from qmail.smtp.policy import Policy
 
 MAX_HOPS = 100
@@ -31,55 +22,14 @@ MAX_LINE = 1024 * 1024  # bytes; a longer command is one that memory has no room
 LF, CR = 0x0A, 0x0D
 STRAY_NEWLINE = b"451 See https://cr.yp.to/docs/smtplf.html.\r\n"
 TOO_BIG = b"552 sorry, that message size exceeds my databytes limit (#5.3.4)\r\n"
+NO_CONTROLS = b"421 unable to read controls (#4.3.0)\r\n"
 HELP = b"214 paperpath: qmail in Python; see qmail-smtpd(8)\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class NeedInput:
-    """Nothing can be done before `receive` has more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Begin:
-    """A message begins.  Open it and call `begun`."""
-
-    helo: bytes | None  # what the client said, unless it is what we know already
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """More of the message."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The message is complete.  Queue it, or not if it is `refused`, and call `ended`."""
-
-    sender: bytes
-    recipients: bytearray  # `T` recipient NUL ..., as in an envelope
-    refused: bool
-
-    @property
-    def envelope(self) -> bytearray:
-        """As qmail-queue takes it."""
-        return bytearray(b"F%b\0" % self.sender) + self.recipients + b"\0"
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """The session is over: drop what has begun, and end with this exit code."""
-
-    code: int
-
-
-Event = NeedInput | Begin | Body | End | Close
-NEED_INPUT = NeedInput()
 
 
 class Session:
     """One client's session."""
+
+    protocol = b"SMTP"
 
     def __init__(
         self,
@@ -128,9 +78,9 @@ class Session:
         """The client has said nothing for too long."""
         self._close(b"451 timeout (#4.4.2)\r\n")
 
-    def fail(self, reply: bytes) -> None:
-        """Something is wrong here: say so and close."""
-        self._close(reply)
+    def fail(self) -> None:
+        """A control file cannot be read."""
+        self._close(NO_CONTROLS)
 
     def begun(self, opened: bool) -> None:
         """Answer to Begin: is there a message to write to?"""

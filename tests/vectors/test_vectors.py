@@ -16,12 +16,12 @@ from programs import BIN
 HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.jsonl"))
 LATER = {"qmail-pop3d", "qmail-popup", "maildir2mbox"}  # mailboxes and POP3 are still to come
+ONE_AT_A_TIME = {"qmail-qmqpc"}  # its vectors share a port
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.stem not in LATER], ids=lambda f: f.stem)
 def test_behaves_as_recorded(file: Path) -> None:
     runner = [sys.executable, str(HERE / "run_vectors.py"), "--bin", str(BIN), "--home-env", "QMAILHOME"]
-    done = subprocess.run(
-        [*runner, "--jobs", "2", "--show", "10", str(file)], capture_output=True, text=True, check=False
-    )
+    runner += ["--jobs", "1" if file.stem in ONE_AT_A_TIME else "2", "--show", "10", str(file)]
+    done = subprocess.run(runner, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

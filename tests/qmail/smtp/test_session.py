@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmail.control import Controls
+from qmail.incoming import Begin, Body, Close, End, NeedInput
 from qmail.smtp.policy import NoGreeting, Policy
-from qmail.smtp.session import Begin, Body, Close, End, NeedInput, Session
+from qmail.smtp.session import Session
 
 NOTHING = MappingProxyType[bytes, bytes]({})
 
