@@ -51,6 +51,8 @@ class ForwardFile:
         """The instructions of a line, last one first.  Raises Unparsable."""
         if line.startswith(b"#"):
             return
+        if b"\0" in line:
+            raise Unparsable("a NUL")
         text = decode(line)
         if INCLUDED not in line.lower():
             yield from self._read(text)
@@ -86,7 +88,7 @@ class ForwardFile:
             address = address[:-1] + b"." + self._plus_domain
         if b"." not in address.rpartition(b"@")[2]:
             address += b"." + self._default_domain
-        return address.partition(b"\0")[0]
+        return address
 
 
 def _joined(tokens: list[Token]) -> list[Token]:

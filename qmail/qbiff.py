@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:  # noqa: ARG001
     except OSError:
         return 0
     for terminal in terminals(logins, user):
-        _tell(b"/dev/" + terminal, announcement)
+        tell(b"/dev/" + terminal, announcement)
     return 0
 
 
@@ -98,7 +98,7 @@ def terminals(logins: bytes, user: bytes) -> Iterator[bytes]:
             yield terminal
 
 
-def _tell(terminal: bytes, announcement: bytes) -> None:
+def tell(terminal: bytes, announcement: bytes) -> None:
     try:
         fd = os.open(terminal, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
