@@ -39,7 +39,7 @@ DEFAULT_PATH = "/bin:/usr/bin"
 FLOORS = ("supervise", "ucspi", "qmail")
 SCRIPT_SIZE = 1024  # bytes; a console script is shorter
 SIGNALS: tuple[int, ...] = tuple(signal.valid_signals())
-OWN_FDS = 64  # descriptors that a worker keeps for itself are from here on
+OWN_FDS = range(64, 80)  # the descriptors that a worker keeps for itself
 TRY_NEXT = (errno.EACCES, errno.EPERM, errno.EISDIR)
 
 
@@ -336,7 +336,7 @@ def out_of_the_way(fd: int) -> int:
     moved here before or during the job stays.
     """
     try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN_FDS)
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN_FDS.start)
     except OSError:  # a limit on descriptors below that
         return fd
     os.close(fd)

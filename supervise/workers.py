@@ -153,7 +153,7 @@ class _Surroundings:
 
     def _close_the_rest(self) -> None:
         for name in os.listdir("/proc/self/fd"):
-            if name not in self._open and int(name) < chain.OWN_FDS:
+            if name not in self._open and int(name) not in chain.OWN_FDS:
                 try:
                     os.close(int(name))
                 except OSError:  # the listing's own

@@ -158,15 +158,9 @@ def test_svscan_executes_no_interpreter_for_supervise(tmp_path: Path) -> None:
     make_instance(tmp_path / "i")
     trace = tmp_path / "trace"
     scan = [
-        "strace",
-        "-f",
-        "-e",
-        "trace=execve",
-        "-o",
-        str(trace),
-        str(BIN / "svscan"),
-        str(tmp_path / "i/service"),
-    ]
+        "strace", "-f", "-s", "999", "-e", "trace=execve", "-o", str(trace),
+        str(BIN / "svscan"), str(tmp_path / "i/service"),
+    ]  # fmt: skip
     svscan = subprocess.Popen(scan, start_new_session=True)
     try:
         eventually(
@@ -174,7 +168,6 @@ def test_svscan_executes_no_interpreter_for_supervise(tmp_path: Path) -> None:
                 trace.exists() and 'multilog", "t"' in trace.read_text() and "tcpserver" in trace.read_text()
             )
         )
-        assert "supervise/" not in "".join(re.findall(r'execve\("([^"]*)"', trace.read_text()))
         assert not re.search(r'execve\("[^"]*/supervise"', trace.read_text())
     finally:
         for child in psutil.Process(svscan.pid).children():
