@@ -162,7 +162,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(signals, selectors.EVENT_READ)
-        self._has_lifeline = stat.S_ISFIFO(os.fstat(LIFELINE).st_mode)
+        self._has_lifeline = is_pipe(LIFELINE)
         if self._has_lifeline:
             self._selector.register(LIFELINE, selectors.EVENT_READ)
 
@@ -274,6 +274,13 @@ class Server:
             codes = commit(self._queue, [entry for _, entry in batch])
             for (client, _), code in zip(batch, codes, strict=True):
                 answer(client, code)
+
+
+def is_pipe(fd: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:  # not even open
+        return False
 
 
 def request_files(said: bytes, fds: Sequence[int]) -> tuple[int, int]:
