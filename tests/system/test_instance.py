@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 from instances import HOST, RunningInstance, make_instance, running_instance
-from programs import BIN, eventually, run
+from programs import BIN, environment, eventually, run
 
 
 @pytest.fixture(scope="module")
@@ -161,14 +161,16 @@ def test_svscan_executes_no_interpreter_for_supervise(tmp_path: Path) -> None:
         "strace", "-f", "-s", "999", "-e", "trace=execve", "-o", str(trace),
         str(BIN / "svscan"), str(tmp_path / "i/service"),
     ]  # fmt: skip
-    svscan = subprocess.Popen(scan, start_new_session=True)
+    svscan = subprocess.Popen(scan, start_new_session=True, env=environment())
     try:
         eventually(
             lambda: (
                 trace.exists() and 'multilog", "t"' in trace.read_text() and "tcpserver" in trace.read_text()
             )
         )
-        assert not re.search(r'execve\("[^"]*/supervise"', trace.read_text())
+        executed = re.findall(r'execve\("[^"]*/([^"/]+)"', trace.read_text())
+        assert "svscan" in executed
+        assert "supervise" not in executed
     finally:
         for child in psutil.Process(svscan.pid).children():
             child.terminate()
