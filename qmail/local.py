@@ -176,12 +176,12 @@ def _unable_to_open(name: bytes, error: OSError) -> Stop:
 def _read_instructions(fd: int) -> bytes:
     """All of the .qmail file `fd`, which is closed."""
     try:
-        instructions = b""
+        instructions = bytearray()
         while data := os.read(fd, CHUNK):
             instructions += data
             if len(instructions) > MOST_INSTRUCTIONS:
                 raise Stop("Out of memory. (#4.3.0)")
-        return instructions
+        return bytes(instructions)
     except OSError as error:  # what the original says then
         raise Stop("Out of memory. (#4.3.0)") from error
     finally:

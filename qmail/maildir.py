@@ -14,6 +14,10 @@ from supervise.errors import temporary
 CHUNK = 64 * 1024  # bytes
 DELIVERY_LIMIT = 86400  # seconds
 ABANDONED = 129600  # seconds without access, after which a file in tmp/ is nobody's: 36 hours
+NAMELESS = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
+"""What file systems and kernels say that have no files without a name."""
+NAMED = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 TRIES = 3
 
 
@@ -63,27 +67,36 @@ def _no_maildir(error: OSError) -> Undelivered:
 
 
 def _deliver(place: int, header: bytes, message: int) -> None:
-    fd, name = _create(place)
+    fd, tmp = _create(place)
     try:
         _copy(header, message, fd)
         os.fsync(fd)
-        _enter_new(place, name, fd)
+        _enter_new(place, tmp, fd)
     finally:
         os.close(fd)
-        _remove(place, b"tmp/" + name)
+        if tmp:
+            _remove(place, tmp)
 
 
-def _create(place: int) -> tuple[int, bytes]:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-    host = socket.gethostname()
+def _create(place: int) -> tuple[int, bytes | None]:
+    """A new file in tmp/, and its name; None if it needs none there, which saves entering and removing it."""
+    try:
+        return os.open(b"tmp", NAMELESS, 0o644, dir_fd=place), None
+    except OSError as error:
+        if error.errno not in NO_NAMELESS:
+            raise
     for left in reversed(range(TRIES)):
-        name = unique_name(time.time_ns(), os.getpid(), host)
+        name = b"tmp/" + _new_name()
         try:
-            return os.open(b"tmp/" + name, flags, 0o644, dir_fd=place), name
+            return os.open(name, NAMED, 0o644, dir_fd=place), name
         except FileExistsError:
             if not left:
                 raise
     raise AssertionError
+
+
+def _new_name() -> bytes:
+    return unique_name(time.time_ns(), os.getpid(), socket.gethostname())
 
 
 def _copy(header: bytes, message: int, fd: int) -> None:
@@ -100,12 +113,13 @@ def _read(message: int) -> bytes:
         raise Undelivered("Unable to read message. (#4.3.0)") from error
 
 
-def _enter_new(place: int, name: bytes, fd: int) -> None:
-    """Link the synced file `fd` from tmp/ into new/, and see to it that the link is on disk."""
-    new = b"new/" + name
+def _enter_new(place: int, tmp: bytes | None, fd: int) -> None:
+    """Link the synced file `fd` into new/, and see to it that the link is on disk."""
+    new = b"new/" + (tmp.removeprefix(b"tmp/") if tmp else _new_name())
     directory = _open_to_sync(b"new", place)
     try:
-        os.link(b"tmp/" + name, new, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=False)
+        source = tmp or b"/proc/self/fd/%d" % fd
+        os.link(source, new, src_dir_fd=place, dst_dir_fd=place, follow_symlinks=tmp is None)
         try:
             os.fsync(fd if directory is None else directory)
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,20 @@ def user(tmp_path: Path) -> User:
 # --- on disk before it is reported
 
 
-def traced(user: User, tmp_path: Path, *options: str, default: str = "./Maildir/") -> Traced:
-    return strace(tmp_path / "trace", user.argv("", default), *options, stdin=user.message)
+NAMED = (
+    "import os, sys; from qmail import maildir; maildir.NAMELESS = os.O_WRONLY | os.O_DIRECTORY;"
+    "from qmail.local import main; main()"
+)
+"""qmail-local, as on a file system without nameless files."""
+
+
+def traced(
+    user: User, tmp_path: Path, *options: str, default: str = "./Maildir/", named: bool = False
+) -> Traced:
+    argv = user.argv("", default)
+    if named:
+        argv = [sys.executable, "-c", NAMED, *argv[1:]]
+    return strace(tmp_path / "trace", argv, *options, stdin=user.message)
 
 
 SYNC_FILE = r"^fsync\(\d+</.*/tmp/"
@@ -71,13 +84,15 @@ REPORT = r"^write\(1<.*did 1\+0\+0"
 
 
 @needs_strace
+@pytest.mark.parametrize("named", [False, True])
 def test_file_and_directory_are_synced_before_a_maildir_delivery_is_reported(
-    user: User, tmp_path: Path
+    user: User, tmp_path: Path, named: bool
 ) -> None:
-    done = traced(user, tmp_path)
+    done = traced(user, tmp_path, named=named)
     assert (done.code, done.stdout, done.stderr) == (0, b"did 1+0+0\n", b"")
     assert done.order(SYNC_FILE, LINK, SYNC_NEW, REPORT) == [SYNC_FILE, LINK, SYNC_NEW, REPORT]
     assert done.order(r"^(v?fork|clone3?)\(", r"^execve\(") == [r"^execve\("]  # its own start
+    assert user.files() == ["new"]
 
 
 @needs_strace
@@ -109,11 +124,14 @@ POINTS = [
 
 
 @needs_strace
+@pytest.mark.parametrize("named", [False, True])
 @pytest.mark.parametrize(("call", "when", "fault", "code", "stderr"), POINTS)
 def test_a_fault_leaves_no_half_message_and_no_false_report(
-    user: User, tmp_path: Path, call: str, when: int, fault: str, code: int, stderr: bytes
+    user: User, tmp_path: Path, call: str, when: int, fault: str, code: int, stderr: bytes, named: bool
 ) -> None:
-    done = traced(user, tmp_path, f"--inject={call}:{fault}:when={when}")
+    if call == "unlinkat" and not named:
+        return  # no name, nothing to remove
+    done = traced(user, tmp_path, f"--inject={call}:{fault}:when={when}", named=named)
     assert done.code == code
     assert done.stderr == stderr
     assert done.injected == 1 or code == -9  # a killed one has no more lines

@@ -19,8 +19,11 @@ from qmail.maildir import CHUNK, Undelivered
 HEADER = b"Return-Path: <>\n"
 
 
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+@pytest.fixture(params=["nameless", "named"])
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """An empty Maildir, on a file system that has files without a name or has none."""
+    if request.param == "named":
+        monkeypatch.setattr(maildir, "NAMELESS", os.O_WRONLY | os.O_DIRECTORY)  # EISDIR
     monkeypatch.chdir(tmp_path)
     for name in ("new", "cur", "tmp"):
         (tmp_path / "Maildir" / name).mkdir(parents=True)
