@@ -105,11 +105,12 @@ def records(line: bytes, compiled: Instructions) -> list[Record]:
         data = compiled[rest + b"\n"]
         return [(key, data) for key in keys(address)]
     except BadRule:
-        found = _ipv6_rule(line)
-        if not found:
-            raise BadRule(line) from None
-        key, rest = found
+        pass  # but the colon may be one of an IPv6 address
+    try:
+        key, rest = _ipv6_rule(line)
         return [(key, compiled[rest + b"\n"])]
+    except BadRule:
+        raise BadRule(line) from None
 
 
 def instructions(text: bytes) -> bytes:
@@ -166,29 +167,28 @@ def _network4(address: bytes) -> bytes | None:
     return network_key(bytes(map(int, parts)).ljust(4, b"\0"), length)
 
 
-def _ipv6_rule(line: bytes) -> tuple[bytes, bytes] | None:
-    """The key and the rest of a line whose address is, or ends in, one of IPv6."""
+def _ipv6_rule(line: bytes) -> Record:
+    """The key and the instructions of a line whose address is, or ends in, one of IPv6.  Raises BadRule."""
     start = line.rfind(b"@", 0, line.find(b":")) + 1  # joe@2001:db8::1
     place = line.find(b":", start)
     while place >= 0:
         rest = line[place + 1 :]
         if rest.startswith((ALLOW, DENY)):
-            key = _ipv6_key(line[start:place], network=not start)
-            return (line[:start] + key, rest) if key else None
+            return line[:start] + _ipv6_key(line[start:place], network=not start), rest
         place = line.find(b":", place + 1)
-    return None
+    raise BadRule(line)
 
 
-def _ipv6_key(text: bytes, *, network: bool) -> bytes | None:
+def _ipv6_key(text: bytes, *, network: bool) -> bytes:
     name, slash, prefix = text.partition(b"/")
     try:
         packed = socket.inet_pton(socket.AF_INET6, name.decode("ascii"))
     except (OSError, ValueError):
-        return None
+        raise BadRule(text) from None
     if not slash:
         return address_key(packed)
     if not (network and prefix.isdigit() and len(prefix) < 4 and int(prefix) <= 128):
-        return None
+        raise BadRule(text)
     if packed.startswith(addresses.MAPPED) and int(prefix) >= 96:
         return network_key(packed[12:], int(prefix) - 96)
     return network_key(packed, int(prefix))

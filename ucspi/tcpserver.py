@@ -105,6 +105,9 @@ SWITCHES = {
     "X": ("rules_optional", True),
 }  # fmt: skip
 
+FLAGS = {"1": "print_port", "4": "want4", "6": "want6"}
+NUMBERS = {"b": "backlog", "c": "limit", "u": "uid", "g": "gid"}
+
 
 class Settings:
     """What the command line asks for."""
@@ -139,10 +142,10 @@ class Settings:
         elif letter == "U":
             self.uid = leading_number(self._env["UID"]) if "UID" in self._env else self.uid
             self.gid = leading_number(self._env["GID"]) if "GID" in self._env else self.gid
+        elif letter in FLAGS:
+            setattr(self, FLAGS[letter], True)
         else:
-            field = {"1": "print_port", "4": "want4", "6": "want6", "b": "backlog"}
-            field |= {"c": "limit", "u": "uid", "g": "gid"}
-            setattr(self, field[letter], number if argument else True)
+            setattr(self, NUMBERS[letter], number)
 
 
 @program("tcpserver", resident=True)

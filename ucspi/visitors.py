@@ -47,7 +47,7 @@ class Visitors:
         if age >= PERIOD or len(self._now) >= MOST_REMEMBERED:
             self._before = self._now if age < 2 * PERIOD else {}
             self._now = {}
-            self._began = now
+            self._began = self._began + PERIOD if PERIOD <= age < 2 * PERIOD else now
 
 
 def site(address: bytes) -> bytes:
