@@ -1,5 +1,5 @@
 # make run: a complete mail system in ./instance, no root needed.  make test: prove it.
-PYTHON = python3
+PYTHON ?= python3
 VENV = .venv
 SOURCES = $(shell find supervise ucspi qmail service-templates man -type f ! -name '*.pyc') pyproject.toml README.md
 
@@ -7,9 +7,22 @@ SOURCES = $(shell find supervise ucspi qmail service-templates man -type f ! -na
 
 venv: $(VENV)/built
 
-# sys.executable, because PATH's python3 may be a shell shim, slow to start and unfit for #!.
+# An interpreter that every user may run, since services give up root's rights and root's home is closed to
+# them; and by its own name, because python3 in PATH may be a shim that is slow to start and unfit for #!.
+define FIND_PYTHON
+import ensurepip, os, pathlib, sys
+program = pathlib.Path(sys.executable).resolve()
+fit = os.getuid() or all(place.stat().st_mode & 1 for place in program.parents)
+print(sys.executable if fit and sys.version_info >= (3, 11) else "")
+endef
+export FIND_PYTHON
+
 $(VENV)/bin/python:
-	$$($(PYTHON) -c 'import sys; print(sys.executable)') -m venv $(VENV)
+	@for python in $(PYTHON) /usr/bin/python3 /usr/local/bin/python3; do \
+	    found=$$($$python -c "$$FIND_PYTHON" 2>/dev/null) && [ "$$found" ] && break; \
+	done; \
+	[ "$$found" ] || found=$$($(PYTHON) -c 'import sys; print(sys.executable)') || exit 1; \
+	echo "$$found -m venv $(VENV)"; $$found -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(VENV)/bin/python -m pip uninstall --quiet --yes setuptools
 

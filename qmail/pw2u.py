@@ -76,11 +76,9 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         raise Fatal("unable to chdir") from error
     output = _Output()
-    try:
-        for line in Assignments(settings, _Lists()).made(_passwd()):
-            output.put(line)
-    finally:
-        output.flush()
+    for line in Assignments(settings, _Lists()).made(_passwd()):
+        output.put(line)
+    output.flush()  # not after an error: assignments cut short are worse than none
     return 0
 
 
