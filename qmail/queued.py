@@ -45,7 +45,18 @@ from qmail import home, queue_socket
 from qmail.accept import Entry, commit, refusing
 from qmail.envelope import EnvelopeReader
 from qmail.queue_layout import Queue
-from qmail.verdicts import CONNECTION_FAILED, OUT_OF_MEMORY, READ_ERROR, TEMPORARILY_REJECTED, Refused
+from qmail.verdicts import (
+    BAD_INTD,
+    BAD_MESS,
+    BAD_PID,
+    BAD_TODO,
+    CONNECTION_FAILED,
+    OUT_OF_MEMORY,
+    READ_ERROR,
+    TEMPORARILY_REJECTED,
+    WRITE_ERROR,
+    Refused,
+)
 from supervise import chain
 from supervise.errors import reason
 from supervise.program import PERMANENT, Fatal, Usage, program, say, unable_to
@@ -65,7 +76,7 @@ CHILD_LIFE = 3600  # seconds
 DESCRIPTORS = 2 * MOST_CLIENTS + 8 * BATCH
 CHUNK = 256 * 1024  # bytes
 LIFELINE = 0  # a pipe that nobody writes to, if it is one
-OWN_TROUBLE = range(51, 67)  # exit codes whose cause is here, not with the client
+OWN_TROUBLE = (OUT_OF_MEMORY, WRITE_ERROR, BAD_PID, BAD_MESS, BAD_INTD, BAD_TODO)  # not the client's
 
 
 @program("qmail-queued", resident=True)
