@@ -6,6 +6,10 @@ finished: todo/N goes, then the message, and info/, local/ and remote/ were
 never needed.  All other messages are preprocessed as ever: info/N, local/N
 and remote/N are written, many messages at a time so that they share the cost
 of reaching the disk, and only then todo/N goes.
+
+In a flood, messages wait in todo/ for a slot; what is more than fits into
+memory is preprocessed at a bounded rate, so that mail for the other channel
+is found among it, and deliveries do not stop for it.
 """
 
 from __future__ import annotations
@@ -33,8 +37,9 @@ if TYPE_CHECKING:
 LOOK_EVERY = 1500  # seconds: 25 minutes, trigger or no trigger
 SYSTEM_PAUSE = 123  # seconds until a message that made trouble is looked at again
 OPENDIR_PAUSE = 10  # seconds
-MOMENT = 3  # seconds that a message may be in memory before it is preprocessed
+MOMENT = 3  # seconds that a try may take before the message is preprocessed
 BATCH = 50  # messages taken from todo/ between two looks at deliveries
+OVERFLOW = 200  # messages of a flood that are preprocessed in a second
 ENTRIES = 2000  # names looked at in that time
 
 
@@ -63,9 +68,10 @@ class Arrivals:
         self._log = log
         self._suspects = suspects  # messages that may have files of a preprocessing that never ended
         self._in_memory: dict[int, Job] = {}  # unsettled jobs
-        self._ages: deque[Job] = deque()  # the same and some that are done with, oldest first
+        self._ages: deque[Job] = deque()  # those under way and some that are done with, oldest first
         self._resting: dict[int, int] = {}  # left alone until a time
         self._scan: Iterator[int] | None = None
+        self._overflow = (now, 0)  # a second, and how many of a flood were preprocessed in it
         self._trigger = -1
         self._pulled = True
         self._next_look = now
@@ -102,9 +108,11 @@ class Arrivals:
 
     def next_step(self) -> int:
         """When `step` has something to do; 0: now."""
+        if self._overflow[1] >= OVERFLOW:
+            return self._overflow[0] + 1
         if self._scan or self._pulled:
             return 0
-        oldest = self._ages[0].waiting_since + MOMENT if self._ages else self._next_look
+        oldest = self._ages[0].since + MOMENT if self._ages else self._next_look
         return min(oldest, self._next_look)
 
     def step(self, now: int, room: Sequence[int]) -> tuple[list[Job], list[Preprocessed]]:
@@ -133,6 +141,10 @@ class Arrivals:
 
     def _some(self, now: int) -> list[int]:
         """Numbers of messages to take up now."""
+        if self._overflow[0] != now:
+            self._overflow = (now, 0)
+        if self._overflow[1] >= OVERFLOW:
+            return []
         if not self._scan:
             if not self._pulled and now < self._next_look:
                 return []
@@ -251,22 +263,26 @@ class Arrivals:
             return None
         ((channel, recipient),) = arrival.recipients
         if left[channel] <= 0:
+            self._overflow = (self._overflow[0], self._overflow[1] + 1)
             return None
         left[channel] -= 1
         birth = arrival.birth
         retry = schedule.next_try(birth, birth, channel)
         job = Job(arrival.number, channel, arrival.sender, birth, retry, False, recipient, settled=False)
         job.complete = True  # its one recipient is all there is to try
-        job.waiting_since = birth
         self._in_memory[job.number] = job
-        self._ages.append(job)
         return job
 
+    def started(self, job: Job, now: int) -> None:
+        """The try of an unsettled job begins."""
+        job.since = now
+        self._ages.append(job)
+
     def _age(self, now: int) -> None:
-        """Preprocess the jobs that have been in memory for long; finish those that could not be before."""
+        """Preprocess the jobs whose try takes long; finish those that could not be before."""
         slow: list[Job] = []
         stuck: list[Job] = []
-        while self._ages and (self._ages[0].waiting_since + MOMENT <= now or not self._held(self._ages[0])):
+        while self._ages and (self._ages[0].since + MOMENT <= now or not self._held(self._ages[0])):
             job = self._ages.popleft()
             if self._held(job):
                 (stuck if job.delivered else slow).append(job)
@@ -299,7 +315,7 @@ class Arrivals:
         self._cleaner.finish(job.number)
 
     def _keep(self, job: Job, now: int) -> None:
-        job.waiting_since = now + SYSTEM_PAUSE
+        job.since = now + SYSTEM_PAUSE
         self._in_memory[job.number] = job
         self._ages.append(job)
 

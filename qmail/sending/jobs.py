@@ -26,7 +26,7 @@ class Job:
     refs: int = 1  # deliveries under way, and one for the pass that still reads recipients
     unfinished: int = 0  # recipients tried, without a lasting result
     complete: bool = False  # every recipient has been tried, or was done already
-    waiting_since: int = 0
+    since: int = 0  # when the try before preprocessing began
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qmail.sending.settings import Settings
     from qmail.sending.store import Store
 
-MOST_WAITING = 1000  # jobs of a channel that wait in memory for a slot
+MOST_WAITING = 10_000  # jobs of a channel that wait in memory for a slot
 MOST_REMEMBERED = 1000  # messages whose recipients need not be read back
 DONE_AT_ONCE = 20  # messages finished between two looks at deliveries
 
@@ -131,17 +131,18 @@ class Manager:
             while way.available() and not self.exiting:
                 self._old_first[index] = not self._old_first[index]
                 if self._old_first[index]:
-                    progress = self._start_old(index, now) or self._start_waiting(index)
+                    progress = self._start_old(index, now) or self._start_waiting(index, now)
                 else:
-                    progress = self._start_waiting(index) or self._start_old(index, now)
+                    progress = self._start_waiting(index, now) or self._start_old(index, now)
                 if not progress:
                     break
 
-    def _start_waiting(self, index: int) -> bool:
+    def _start_waiting(self, index: int, now: int) -> bool:
         if not self._waiting[index]:
             return False
         job = self._waiting[index].popleft()
         job.unfinished = 1
+        self.arrivals.started(job, now)
         self._start(Delivery(self._next_serial(), job, 0, job.recipient))
         return True
 
