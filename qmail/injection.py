@@ -7,11 +7,11 @@ from qmail.header.addresses import TooLong, rewritten
 from qmail.header.tokens import (
     ATOM,
     COMMENT,
+    MARKS,
     QUOTED,
     Unparsable,
     decode,
     unparse,
-    unquote,
 )
 from qmail.quoting import needs_quotes, quote2
 from qmail.spool import Spool
@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from qmail.header.addresses import Rewrite
+    from qmail.header.addresses import Note
     from qmail.header.rewriting import Rewriter
     from qmail.header.tokens import Token
 
@@ -117,42 +117,35 @@ class Injection:
 
     def _rewritten(self, name: bytes, field: bytes) -> bytes:
         try:
-            return rewritten(field, self._rewriting(name))
+            return rewritten(field, self._rewriter, self._note(name))
         except Unparsable:
             if name in SENDERS:
                 raise Refused(field) from None
             return field
 
-    def _rewriting(self, name: bytes) -> Rewrite:
+    def _note(self, name: bytes) -> Note | None:
+        """What wants to know the addresses in a field."""
         if name == b"return-path":
-            return self._rewrite_return_path
+            return self._note_sender
         if name in RESENT_RECIPIENTS:
-            return self._rewrite_resent_recipient
+            return self._note_resent_recipient
         if name in TO_CC and self._lists is not None:
-            return self._rewrite_to_cc
-        return self._rewrite_recipient if name in RECIPIENTS else self._rewriter.rewrite
+            return self._note_to_cc
+        return self._note_recipient if name in RECIPIENTS else None
 
-    def _rewrite_return_path(self, address: list[Token]) -> list[Token]:
-        tokens = self._rewriter.rewrite(address)
+    def _note_sender(self, address: bytes) -> None:
         if self._sender is None:
-            self._sender = unquote(tokens) + (b"-@[]" if self._identity.sender_per_recipient else b"")
-        return tokens
+            self._sender = address + (b"-@[]" if self._identity.sender_per_recipient else b"")
 
-    def _rewrite_recipient(self, address: list[Token]) -> list[Token]:
-        return self._keep(address, self._recipients)
+    def _note_recipient(self, address: bytes) -> None:
+        self._recipients.put(b"T%b\0" % until_nul(address))
 
-    def _rewrite_resent_recipient(self, address: list[Token]) -> list[Token]:
-        return self._keep(address, self._resent_recipients)
+    def _note_resent_recipient(self, address: bytes) -> None:
+        self._resent_recipients.put(b"T%b\0" % until_nul(address))
 
-    def _keep(self, address: list[Token], recipients: Spool) -> list[Token]:
-        tokens = self._rewriter.rewrite(address)
-        recipients.put(b"T" + until_nul(unquote(tokens)) + b"\0")
-        return tokens
-
-    def _rewrite_to_cc(self, address: list[Token]) -> list[Token]:
-        tokens = self._rewrite_recipient(address)
-        self._to_cc.append(unquote(tokens))
-        return tokens
+    def _note_to_cc(self, address: bytes) -> None:
+        self._note_recipient(address)
+        self._to_cc.append(address)
 
     @property
     def resent(self) -> bool:
@@ -168,7 +161,7 @@ class Injection:
     def sender(self) -> bytes:
         """The one given, or that of the first Return-Path, or that of the environment.  Raises Refused."""
         if self._sender is None:
-            self._own_field("Return-Path", self._default_sender(), self._rewrite_return_path)
+            self._own_field("Return-Path", self._default_sender(), self._note_sender)
         return until_nul(self._sender or b"")
 
     def _default_sender(self) -> list[Token]:
@@ -186,13 +179,13 @@ class Injection:
         if who.name is not None and who.name_in_comment:
             address = [*address, (COMMENT, decode(who.name))]
         elif who.name is not None:
-            address = [(QUOTED, decode(who.name)), ("<", ""), *address, (">", "")]
-        return self._own_field("From", address, self._rewriter.rewrite)
+            address = [(QUOTED, decode(who.name)), MARKS["<"], *address, MARKS[">"]]
+        return self._own_field("From", address)
 
-    def _own_field(self, name: str, contents: list[Token], rewrite: Rewrite) -> bytes:
-        field = unparse([(ATOM, name), (":", ""), *contents])
+    def _own_field(self, name: str, contents: list[Token], note: Note | None = None) -> bytes:
+        field = unparse([(ATOM, name), MARKS[":"], *contents])
         try:
-            return rewritten(field, rewrite)
+            return rewritten(field, self._rewriter, note)
         except Unparsable:
             raise Refused(field) from None
 
@@ -230,7 +223,7 @@ class Injection:
 
 
 def _at(host: bytes | None) -> list[Token]:
-    return [] if host is None else [("@", ""), (ATOM, decode(host))]
+    return [] if host is None else [MARKS["@"], (ATOM, decode(host))]
 
 
 def until_nul(address: bytes) -> bytes:

@@ -22,9 +22,9 @@ from __future__ import annotations
 import os
 
 from qmail import enqueue, envelope, home
-from qmail.header.addresses import TooLong, rewritten
+from qmail.header.addresses import AsTheyAre, TooLong, rewritten
 from qmail.header.fields import Reader
-from qmail.header.tokens import Unparsable, unquote
+from qmail.header.tokens import Unparsable
 from qmail.injection import whole
 from qmail.quoting import quote2
 from supervise.program import PERMANENT, TEMPORARY, Fatal, Usage, program
@@ -33,8 +33,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Sequence
-
-    from qmail.header.tokens import Token
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
 
@@ -61,11 +59,6 @@ def main(argv: Sequence[str]) -> int:
 def _read_header(target: bytes) -> tuple[bool, bytes]:
     """Is a notice wanted from `target`, and what is the last Message-ID field?"""
     asked: list[bytes] = []
-
-    def note(address: list[Token]) -> list[Token]:
-        asked.append(unquote(address))
-        return address
-
     message_id = b""
     for name, pieces in Reader(_read).fields():
         if name == b"message-id":
@@ -73,7 +66,7 @@ def _read_header(target: bytes) -> tuple[bool, bytes]:
         elif name == REQUEST:
             field = whole(pieces)
             try:
-                rewritten(field, note)
+                rewritten(field, AsTheyAre(), asked.append)
             except Unparsable:
                 complaint = b"unable to parse this: " + field.removesuffix(b"\n")
                 raise Fatal(os.fsdecode(complaint), PERMANENT) from None

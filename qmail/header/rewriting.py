@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from qmail.header.tokens import Token
 
-NO_HOST = [("@", ""), (LITERAL, "")]
+NO_HOST = [("@", "@"), (LITERAL, "")]
 
 
 class Rewriter:
@@ -36,6 +36,11 @@ class Rewriter:
         if not any(kind == "@" for kind, _ in address):
             address = address + self._host
         return self._with_domain(address)
+
+    def leaves(self, word: str) -> bool:
+        """Is `word`, of atoms, dots and @, box@host with a full host name?"""
+        box, _, host = word.partition("@")
+        return bool(box) and "." in host and "@" not in host and host[-1] not in ".+"
 
     def _with_domain(self, address: list[Token]) -> list[Token]:
         kind, value = address[-1]

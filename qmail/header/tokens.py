@@ -1,9 +1,9 @@
 """The words and marks that RFC 822 (section 3.3) makes of a structured header field.
 
 A token is a pair of its kind and its value.  For the marks `, @ . < > ; :`
-the kind is the character itself and the value is empty; the other kinds are
-words.  Within this package a field is text in which each character stands for
-the byte of that number (Latin-1).
+both are the character itself; the other kinds are words.  Within this package
+a field is text in which each character stands for the byte of that number
+(Latin-1).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COMMENT = "comment"
 WORDS = frozenset((ATOM, QUOTED, LITERAL, COMMENT))
 
 BLANKS = frozenset(" \t\r\n")
-MARKS = {mark: (mark, "") for mark in ",@.<>;:"}
+MARKS = {mark: (mark, mark) for mark in ",@.<>;:"}
 ENCLOSED = {'"': (QUOTED, '"'), "(": (COMMENT, ")"), "[": (LITERAL, "]")}
 STRAY = frozenset(")]")
 SPECIALS = frozenset((*BLANKS, *MARKS, *ENCLOSED, *STRAY, "\\"))
@@ -33,7 +33,7 @@ LONG = 65536  # characters
 
 WIDTH = 80  # bytes; where the list of addresses in a field is folded
 ESCAPED = str.maketrans({character: "\\" + character for character in '"[]()\\\r\n'})
-AROUND = {ATOM: ("", ""), QUOTED: ('"', '"'), LITERAL: ("[", "]"), COMMENT: ("(", ")")}
+AROUND = {QUOTED: ('"', '"'), LITERAL: ("[", "]"), COMMENT: ("(", ")")}
 
 
 class Unparsable(ValueError):
@@ -141,13 +141,8 @@ def _cuts(text: str, length: int) -> Iterator[int]:
 
 def unquote(tokens: Iterable[Token]) -> bytes:
     """The address that `tokens` denote, as an envelope has it: without quotes and comments."""
-    return encode("".join(_bare(kind, value) for kind, value in tokens if kind != COMMENT))
-
-
-def _bare(kind: str, value: str) -> str:
-    if kind == LITERAL:
-        return f"[{value}]"
-    return value if kind in WORDS else kind
+    values = [f"[{value}]" if kind == LITERAL else value for kind, value in tokens if kind != COMMENT]
+    return encode("".join(values))
 
 
 def unparse(tokens: Iterable[Token], width: int = WIDTH) -> bytes:
@@ -169,12 +164,14 @@ def render(tokens: Iterable[Token], last: str = "") -> str:
     for kind, value in tokens:
         if last and _needs_space(last, kind):
             parts.append(" ")
-        if kind in WORDS:
-            opening, closing = AROUND[kind]
-            parts.append(f"{opening}{value.translate(ESCAPED)}{closing}")
-        else:
-            parts.append(kind)
         last = kind
+        if kind in WORDS and not value.isalnum():
+            value = value.translate(ESCAPED)
+        if kind in AROUND:
+            opening, closing = AROUND[kind]
+            parts.append(f"{opening}{value}{closing}")
+        else:
+            parts.append(value)
     return "".join(parts)
 
 

@@ -44,7 +44,7 @@ def plain(atom: str) -> bool:
         ("", []),
         (" \t\r\n", []),
         ("joe", [(ATOM, "joe")]),
-        ("a.b", [(ATOM, "a"), (".", ""), (ATOM, "b")]),
+        ("a.b", [(ATOM, "a"), (".", "."), (ATOM, "b")]),
         ('"a \\"b"', [(QUOTED, 'a "b')]),
         ("(a(b)c\\))", [(COMMENT, "abc)")]),
         ("[1.2]", [(LITERAL, "1.2")]),
