@@ -76,9 +76,11 @@ def main(argv: Sequence[str]) -> int:
     except OSError as error:
         raise Fatal("unable to chdir") from error
     output = _Output()
-    for line in Assignments(settings, _Lists()).made(_passwd()):
-        output.put(line)
-    output.flush()  # not after an error: assignments cut short are worse than none
+    assignments = Assignments(settings, _Lists())
+    for lines in (assignments.of_accounts(_passwd()), assignments.of_others()):
+        for line in lines:
+            output.put(line)
+        output.flush()  # an error before this, and nothing of it is shown, as ever
     return 0
 
 
@@ -142,10 +144,13 @@ class Assignments:
         self._lists = lists
         self._users: dict[bytes, bytes] = {}  # by name: `:user:uid:gid:home:`
 
-    def made(self, passwd: Iterable[bytes]) -> Iterator[bytes]:
-        """The lines, from those of /etc/passwd."""
+    def of_accounts(self, passwd: Iterable[bytes]) -> Iterator[bytes]:
+        """The lines made of those of /etc/passwd."""
         for line in passwd:
             yield from self._account(line)
+
+    def of_others(self) -> Iterator[bytes]:
+        """The lines that follow those of the accounts."""
         if ALIAS not in self._users:
             raise Fatal("unable to find alias user")
         for line in (self._lists.subusers or b"").split(b"\n"):
