@@ -194,9 +194,12 @@ def _enter(image: Become) -> int:
     return load(image.module).run(image.argv[1:])
 
 
-def call(program: Program, argv: Sequence[str], env: Mapping[str, str] | None = None) -> int:
+def call(
+    program: Program, argv: Sequence[str], env: Mapping[str, str] | None = None, file: str | None = None
+) -> int:
     """Run `program` as `argv` in this process, as a worker's job, and return its exit code.
 
+    `file` is where `find` found it, which tells a program its home; else argv[0] does.
     `env` becomes the environment, and stays it.  Directory, umask, signals and
     alarms are the worker's to put back; descriptors, of whom opened them.
     Raises Become if the program turns into another one: let it, and the
@@ -206,7 +209,7 @@ def call(program: Program, argv: Sequence[str], env: Mapping[str, str] | None = 
 
     if env is not None:
         replace_environment(env)
-    sys.argv = list(argv)
+    sys.argv = [file or argv[0], *argv[1:]]
     title.show(argv)
     return program.run(argv[1:])
 

@@ -251,7 +251,7 @@ class ProgramService:
         self._argv = tuple(argv)
         self._policy = policy
         self._env = dict(os.environ)
-        self._program = chain.preload(argv[0])
+        self.reload()
         if policy.remote_host or policy.local_host is None:
             import ucspi.dns
             import ucspi.dns_lookup  # noqa: F401  70 ms, that no child shall spend
@@ -262,13 +262,14 @@ class ProgramService:
 
     def reload(self) -> None:
         self._program = chain.preload(self._argv[0])
+        self._file = chain.find(self._argv[0])[0] if self._program else None
 
     def serve(self, fd: int, arrival: Arrival) -> int:
         policy = self._policy
         try:
             env = self._environment(connection.admit(fd, arrival, policy))
             if self._program:
-                return chain.call(self._program, self._argv, env)
+                return chain.call(self._program, self._argv, env, self._file)
             try:
                 chain.run(self._argv, env)
             except OSError as error:
