@@ -42,10 +42,19 @@ def refusal(instance: RunningInstance) -> tuple[int, bytes]:
 @pytest.mark.parametrize(
     ("command", "code"),
     [
-        ("bogus", 502), ("", 502), ("mail", 250), ("rcpt to:<you@x>", 503), ("data", 503),
-        ("mail from:<a\0b>", 250), ("x" * 100_000, 502), ("\x80\xff\r", 502), ("vrfy you", 252), ("expn list", 502), ("help", 214),
+        ("bogus", 502),
+        ("", 502),
+        ("mail", 250),
+        ("rcpt to:<you@x>", 503),
+        ("data", 503),
+        ("mail from:<a\0b>", 250),
+        ("x" * 100_000, 502),
+        ("\x80\xff\r", 502),
+        ("vrfy you", 252),
+        ("expn list", 502),
+        ("help", 214),
     ],
-)  # fmt: skip
+)
 def test_odd_command_gets_its_documented_reply_and_the_session_goes_on(
     instance: RunningInstance, command: str, code: int
 ) -> None:
