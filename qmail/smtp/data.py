@@ -42,11 +42,14 @@ class DataDecoder:
             known = known[: end + len(LINE_END)]
         else:
             known = self._hold(known)
-        if known.count(b"\n") != known.count(LINE_END):
+        message = known.replace(LINE_END, b"\n")
+        if message.count(b"\n") != len(known) - len(message):
             raise StrayNewline
         if self._hops.in_header:
             self._hops.feed(known[skip:])
-        return _message(known)[1 if skip else 0 :]
+        if b"\n." in message:  # a dot before a bare CR stays, as in the original
+            message = message.replace(b"\n.\r", b"\n..\r").replace(b"\n.", b"\n")
+        return message[1 if skip else 0 :]
 
     def _hold(self, known: bytes) -> bytes:
         """Keep back what may be the beginning of the end, or of a line end."""
@@ -58,13 +61,6 @@ class DataDecoder:
         self._line_start = False
         self._held = b"\r" if known.endswith(b"\r") else b""
         return known[: len(known) - len(self._held)]
-
-
-def _message(wire: bytes) -> bytes:
-    """Undo dots and line ends.  As in the original, a dot before a bare CR stays."""
-    if b"\r\n." in wire:
-        wire = wire.replace(b"\r\n.\r", b"\r\n..\r").replace(b"\r\n.", LINE_END)
-    return wire.replace(LINE_END, b"\n")
 
 
 class HopCounter:
