@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-LINES = 500_000
-ROUNDS = 5
+LINES = 1_000_000
+ROUNDS = 3
 OURS = Path(sys.prefix) / "bin/multilog"
 THEIRS = Path("/usr/bin/multilog")
 SCRIPTS = {

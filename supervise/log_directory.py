@@ -40,14 +40,14 @@ TRUNCATE = os.O_WRONLY | os.O_TRUNC | os.O_CREAT
 def cut(data: bytes, start: int, room: int) -> tuple[int, bool]:
     """How many bytes of `data` from `start` on fit in a file with `room` bytes left; is it full then?
 
-    A file ends at the first newline in its last NEAR bytes, and only if there
-    is none in the middle of a line.
+    A file ends at a newline in its last NEAR bytes, the last one of `data`, and
+    only if there is none in the middle of a line.
     """
     left = len(data) - start
     if left < room - NEAR:
         return left, False
     first = start + max(room - NEAR, 1) - 1
-    newline = data.find(b"\n", first, start + room)
+    newline = data.rfind(b"\n", first, start + room)
     if newline < 0:
         return min(left, room), False
     return newline + 1 - start, True
@@ -115,6 +115,12 @@ class LogDirectory:
 
     # writing
 
+    @property
+    def room(self) -> int:
+        """Bytes that may come without a new file; about none on a disk that is nearly full."""
+        disk = os.fstatvfs(self._directory)
+        return self._size - self._bytes - NEAR // 2 if disk.f_bavail * disk.f_frsize > self._size else 0
+
     def write(self, data: bytes) -> None:
         """Append `data`, beginning new files where the size demands it; it is not on disk yet."""
         done, view = 0, memoryview(data)
@@ -154,8 +160,12 @@ class LogDirectory:
     # old files
 
     def _rotate(self) -> None:
+        """Make current an old file.
+
+        It is on disk before its name says so.  The names themselves need no
+        fsync here: the file has one of them at every moment.
+        """
         self._patiently("write {}/current to disk", lambda: os.fsync(self._current))
-        self._patiently("write {} to disk", lambda: os.fsync(self._directory))  # current's own name
         if self._processor is None:
             self._patiently("set mode of {}/current", lambda: os.fchmod(self._current, CLOSED))
             self._rename("current", self._free_name("s"))
@@ -249,7 +259,8 @@ class LogDirectory:
         return patiently(what.format(self._path), action)
 
     def _open(self, name: str, flags: int) -> int:
-        return os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=self._directory)
+        mode = 0o644 if flags == TRUNCATE else 0o600  # as the original's
+        return os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode, dir_fd=self._directory)
 
     def _stat(self, name: str) -> os.stat_result | None:
         try:

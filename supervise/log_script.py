@@ -107,7 +107,7 @@ class Router:
     """Says what of each batch every Echo, Status and Directory of a script gets."""
 
     def __init__(self, actions: Sequence[Action]) -> None:
-        self._actions = actions
+        self.actions = actions
         self._selects = any(isinstance(action, Select) for action in actions)
         self._looks = self._selects or any(isinstance(action, Echo | Status) for action in actions)
         self._long: frozenset[int] = frozenset()  # the actions for which the long line is selected
@@ -119,13 +119,13 @@ class Router:
         """
         if not self._looks:
             everything = batch.tail + batch.lines + batch.head
-            return [(action, everything) for action in self._actions]
+            return [(action, everything) for action in self.actions]
         lines = batch.lines.split(b"\n")
         lines.pop()
         selection = _Selection(lines, batch.head)
         wanted: list[tuple[Action, bytes]] = []
         long = set()
-        for number, action in enumerate(self._actions):
+        for number, action in enumerate(self.actions):
             if isinstance(action, Select):
                 selection.change(action)
                 continue

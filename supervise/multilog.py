@@ -57,6 +57,7 @@ else:
     import _signal as signal  # the same without enums, which would cost 4 ms
 
 CHUNK = 65536  # bytes; what a pipe holds
+LEAST = 1024  # bytes; what the original reads
 CREATE = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 QUICK = os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -90,7 +91,7 @@ def read(log: Log, signals: SignalPipe) -> None:
                 log.rotate()
             continue
         try:
-            chunk = os.read(0, 1 if stopping else CHUNK)  # after SIGTERM no byte beyond the line
+            chunk = os.read(0, 1 if stopping else log.wants)  # after SIGTERM no byte beyond the line
         except OSError:
             break
         if not chunk:
@@ -108,6 +109,7 @@ class Log:
         self._router = Router(self._actions)
         self._files: dict[Action, int] = {}
         self._directories: dict[Action, LogDirectory] = {}
+        self.wants = LEAST  # bytes to read next
 
     def open(self) -> None:
         """Open files, then directories.  Fatal: one cannot be."""
@@ -126,16 +128,26 @@ class Log:
     def take(self, chunk: bytes) -> None:
         """Log what `chunk`, just read, completes."""
         now = time.time_ns()
-        self._write(patiently("take in lines", lambda: self._lines.feed(chunk, now)))
+        self._write(patiently("take in lines", lambda: self._lines.feed(chunk, now)), len(chunk))
 
     def end(self) -> None:
         """Log what the last line left."""
-        self._write(self._lines.end())
+        self._write(self._lines.end(), 1)
 
-    def _write(self, batch: Batch) -> None:
+    def _write(self, batch: Batch, size: int) -> None:
+        """Write `batch`, that `size` bytes brought.
+
+        The next read is for what the logs have room for then, so that at the
+        end of a file, or when the disk fills up, hardly more than the
+        beginning of a line is in memory only.
+        """
+        self.wants = CHUNK
         for action, text in patiently("select lines", lambda: self._router.route(batch)):
             if isinstance(action, Directory):
-                self._directories[action].write(text)
+                log = self._directories[action]
+                log.write(text)
+                if text:
+                    self.wants = max(LEAST, min(self.wants, log.room * size // len(text)))
             elif isinstance(action, Status):
                 _write_status(self._files[action], action.file, text)
             else:

@@ -7,6 +7,7 @@ them.  Like the originals, this takes TAI to be ten seconds ahead of UTC for eve
 from __future__ import annotations
 
 import time
+from operator import add
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,11 +74,9 @@ class Labels:
         while done < len(lines):
             low = moment % SECOND % LOW
             count = min(len(lines) - done, LOW - low, SECOND - moment % SECOND)
-            part = [label(moment)[:-3]] * (count * 4)
-            part[1::4] = ENDINGS[low : low + count]
-            part[2::4] = lines[done : done + count]
-            part[3::4] = [b"\n"] * count
-            out += part
+            first = label(moment)[:-3]
+            labelled = map(add, ENDINGS[low : low + count], lines[done : done + count])
+            out += first, (b"\n" + first).join(labelled), b"\n"
             done += count
             moment += count
         self._next = moment
