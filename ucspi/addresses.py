@@ -13,7 +13,7 @@ from supervise.numbers import scan_ulong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
 ANY4, ANY6 = bytes(4), bytes(16)
 LOOPBACK6 = bytes(15) + b"\1"
@@ -125,6 +125,18 @@ def environment(
     for name in ("LOCALIP", "LOCALPORT", "LOCALHOST", "REMOTEIP", "REMOTEPORT", "REMOTEHOST"):
         found[f"TCP6{name}"] = found[f"TCP{name}"] if over6 else None
     return found
+
+
+def environment_of_tls(found: Mapping[str, str | None], keep_tcp: bool) -> dict[str, str | None]:
+    """What `environment` found, as ucspi-ssl has it: SSLREMOTEIP for TCPREMOTEIP, PROTO SSL or SSL6.
+
+    keep_tcp: the variables of TCP are set as well, PROTO excepted; else they are unset.
+    """
+    about = {name: value for name, value in found.items() if name.startswith("TCP")}
+    renamed = {f"SSL{name[3:]}": value for name, value in about.items()}
+    proto = "SSL6" if found["PROTO"] == "TCP6" else "SSL"
+    kept = about if keep_tcp else dict.fromkeys(about)
+    return {**found, **kept, **renamed, "PROTO": proto}
 
 
 def local_addresses() -> frozenset[bytes]:

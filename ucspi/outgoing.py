@@ -18,6 +18,8 @@ from ucspi.dns import Resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     Address = tuple[bytes, int]
 
 LETTERS = "46dDvqQhHrRi:p:t:T:l:I:"
@@ -168,8 +170,8 @@ def _socket_name(wanted: Wanted, address: bytes, port: int) -> tuple[str, int] |
     return (text, port) if len(address) == addresses.LENGTH4 else (text, port, 0, wanted.interface)
 
 
-def environment(wanted: Wanted, sock: socket.socket) -> dict[str, str]:
-    """The environment with the TCP variables of the connection, after the look-ups asked for."""
+def variables(wanted: Wanted, sock: socket.socket) -> dict[str, str | None]:
+    """The TCP variables of the connection, after the look-ups asked for; None: to be unset."""
     with unable_to("get local address"):
         local = addresses.of_socket_name(sock.getsockname())
     with unable_to("get remote address"):
@@ -184,8 +186,12 @@ def environment(wanted: Wanted, sock: socket.socket) -> dict[str, str]:
         remote_info=_owner(remote, local, wanted.info_timeout) if wanted.remote_info else None,
     )
     found["TCP6INTERFACE"] = socket.if_indextoname(peer[3]) if len(peer) > 2 and peer[3] else None
-    kept = {name: value for name, value in os.environ.items() if name not in found}
-    return kept | {name: value for name, value in found.items() if value is not None}
+    return found
+
+
+def environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The present environment with `changes` made, None being unset."""
+    return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
 
 
 def _name(address: bytes) -> str | None:

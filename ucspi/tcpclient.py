@@ -66,7 +66,7 @@ def _client(argv: Sequence[str], then: Callable[[Sequence[str], dict[str, str]],
         host, port, *child = operands
         outgoing.free_6_and_7()
         with outgoing.connect(wanted, host, outgoing.port_number(port)) as sock:
-            env = outgoing.environment(wanted, sock)
+            env = outgoing.environment(outgoing.variables(wanted, sock))
             outgoing.leave_on_6_and_7(sock)
         return then(child, env)
     except Fatal as error:
