@@ -68,7 +68,7 @@ def report(status: int, output: bytes) -> bytes:
     return REPORTS.get(status) or VERDICTS.get(status, b"D") + output
 
 
-@program("qmail-lspawn", resident=True)
+@program("qmail-lspawn", resident=True, later=("qmail.local",))
 def main(argv: Sequence[str]) -> int:
     if not argv:
         return PERMANENT

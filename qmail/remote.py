@@ -102,7 +102,7 @@ class Route:
     port: int
 
 
-@program("qmail-remote", helps=False)
+@program("qmail-remote", helps=False, later=("ucspi.dns", "ucspi.dns_lookup"))
 def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:

@@ -68,7 +68,7 @@ def _rank(output: bytes) -> int:
     return -1
 
 
-@program("qmail-rspawn", resident=True)
+@program("qmail-rspawn", resident=True, later=("qmail.remote",))
 def main(argv: Sequence[str]) -> int:  # noqa: ARG001
     where = home.find()
     with unable_to(f"chdir to {where}/queue/mess"):

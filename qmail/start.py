@@ -48,7 +48,10 @@ LIFELINE = 7  # of qmail-send: closed when it ends, for qmail-queued to notice
 AGAIN = 2000  # milliseconds between two looks at another qmail-queued
 
 
-@program("qmail-start", resident=True, helps=False)
+PARTS = ("qmail.send", "qmail.lspawn", "qmail.rspawn", "qmail.clean", "qmail.queued")
+
+
+@program("qmail-start", resident=True, helps=False, later=PARTS)
 def main(argv: Sequence[str]) -> int:
     home = mail_home.find()
     if home != mail_home.DEFAULT:

@@ -94,11 +94,19 @@ def say(line: str, fd: int = 2) -> None:
 class Program:
     """One command of the toolkit: its name and its `main(arguments) -> exit code`."""
 
-    def __init__(self, name: str, body: Callable[[Sequence[str]], int], resident: bool, helps: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        body: Callable[[Sequence[str]], int],
+        resident: bool,
+        helps: bool,
+        later: Sequence[str] = (),
+    ) -> None:
         self.name = name
         self.body = body
         self.resident = resident
         self.helps = helps
+        self.later = later
 
     def run(self, arguments: Sequence[str]) -> int:
         """Run the program in this process and return its exit code.
@@ -147,14 +155,16 @@ class Program:
 
 
 def program(
-    name: str, *, resident: bool = False, helps: bool = True
+    name: str, *, resident: bool = False, helps: bool = True, later: Sequence[str] = ()
 ) -> Callable[[Callable[[Sequence[str]], int]], Program]:
     """Make `main` a command.
 
     resident: it stays, so `ps` is to show its name and not the interpreter's.
     helps: `--help` or `--version` as the only argument cannot be an operand.
+    later: large modules that it may load in the course of its work, for
+    softlimit to count as the interpreter's.  Of a program among them, its own too.
     """
-    return lambda body: Program(name, body, resident, helps)
+    return lambda body: Program(name, body, resident, helps, later)
 
 
 def restore_defaults() -> None:

@@ -12,8 +12,8 @@ OPTIONS    Each takes a number, or "=" for the hard limit, which a number beyond
 EXIT       the child's.  100: wrong usage.  111: no child, or a limit that cannot be set.
 
 Before a program of this toolkit -m, -d, -s, -l and -a count above what the
-interpreter itself takes, with that program and those its arguments name
-loaded; so the few megabytes of a run script written for C programs are enough,
+interpreter itself takes, with that program, those its arguments name, and what
+they may need loaded; so the few megabytes of a run script written for C programs are enough,
 and are still the most that the service may use.  Before any other program they
 are the plain limits.
 """
@@ -21,12 +21,13 @@ are the plain limits.
 from __future__ import annotations
 
 import resource
+import sys
 
 from supervise import chain
 from supervise.errors import reason
 from supervise.numbers import MOST, scan_ulong
 from supervise.options import BadOption, Options
-from supervise.program import Fatal, Usage, program, say, unable_to
+from supervise.program import Fatal, Program, Usage, program, say, unable_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,13 +95,25 @@ def _amount(argument: str) -> int | None:
 
 
 def _load(child: Sequence[str]) -> bool:
-    """Whether `child` is a program of the toolkit; if so it is loaded, and those that its arguments name."""
-    if not chain.preload(child[0]):
+    """Whether `child` is a program of the toolkit.  If so, load it and those that its arguments name."""
+    program = chain.preload(child[0])
+    if not program:
         return False
+    _load_later(program)
     for word in child[1:]:
-        if "." not in word:  # a rules file, an address
-            chain.preload(word)
+        named = chain.preload(word)
+        if named:
+            _load_later(named)
     return True
+
+
+def _load_later(program: Program) -> None:
+    """Load what `program` may load in the course of its work."""
+    for name in program.later:
+        __import__(name)
+        main = getattr(sys.modules[name], "main", None)
+        if isinstance(main, Program):
+            _load_later(main)
 
 
 def _footprint() -> Mapping[int, int]:

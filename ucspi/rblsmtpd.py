@@ -50,7 +50,7 @@ MAX_COMMAND = 1024  # bytes of a command line that are looked at
 ACCEPTED = (b"helo", b"ehlo", b"mail", b"rset", b"noop")
 
 
-@program("rblsmtpd")
+@program("rblsmtpd", later=("ucspi.dns", "ucspi.dns_lookup"))
 def main(argv: Sequence[str]) -> int:
     lists, timeout, child = _read(argv)
     client = os.environ.get("TCPREMOTEIP", "")

@@ -47,7 +47,7 @@ SYNOPSIS = (
 )
 
 
-@program("tcpclient")
+@program("tcpclient", later=("ucspi.dns", "ucspi.dns_lookup"))
 def main(argv: Sequence[str]) -> int:
     return _client(argv, _run)
 

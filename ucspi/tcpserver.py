@@ -148,7 +148,7 @@ class Settings:
             setattr(self, NUMBERS[letter], number)
 
 
-@program("tcpserver", resident=True)
+@program("tcpserver", resident=True, later=("ucspi.dns", "ucspi.dns_lookup"))
 def main(argv: Sequence[str]) -> int:
     try:
         settings = Settings(argv, os.environ)
