@@ -308,7 +308,7 @@ def test_one_process_serves_ipv4_and_ipv6(tmp_path: Path) -> None:
     ("options", "host", "four", "six"),
     [
         ([], "0", True, False), (["-6"], "0", False, True), (["-4", "-6"], "0", True, True),
-        ([], "::", False, True), (["-46"], "::", True, True), ([], "::1", False, True), (["-4"], "0", True, False),
+        ([], "::", False, True), (["-46"], "::", True, True), ([], "::1", False, True),
     ],
 )  # fmt: skip
 def test_hosts_and_families(tmp_path: Path, options: list[str], host: str, four: bool, six: bool) -> None:
@@ -522,13 +522,14 @@ def test_out_of_descriptors_it_says_so_waits_and_goes_on(tmp_path: Path) -> None
         with contextlib.ExitStack() as open_ones:
             for _ in range(20):
                 open_ones.enter_context(server.connect())
-            server.logged("^tcpserver: warning: unable to accept: process cannot open more files$")
+            server.logged("^tcpserver: warning: .*process cannot open more files$")
         eventually(lambda: server.says(b"x\n") == b"x\r\n", "it serves again")
 
 
 @pytest.mark.skipif(not shutil.which("strace"), reason="no strace (Debian: strace)")
 def test_when_fork_fails_it_says_so_waits_and_goes_on(tmp_path: Path) -> None:
-    inject = ["strace", "-D", "-o", "/dev/null", "-e", "trace=clone", "-e", "inject=clone:error=EAGAIN:when=1"]
+    fault = ["-e", "trace=clone", "-e", "inject=clone:error=EAGAIN:when=1"]
+    inject = ["strace", "-D", "-o", "/dev/null", *fault]
     with serving(tmp_path, [PLAIN], ["addcr"], before=inject) as server:
         assert server.says(b"x\n") == b""
         server.logged("^tcpserver: warning: dropping connection, unable to fork: temporary failure$")
