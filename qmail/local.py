@@ -11,6 +11,8 @@ OPTIONS    -n    only say what would be done with each line
 EXIT       0: delivered; how is told on descriptor 1.  100: it cannot be.
            111: try again later.  The reason is told on descriptor 2.
 FILES      homedir/.qmail*, homedir/Maildir, and whatever the lines name
+           control/conf-patrn: bits, in octal, that the modes of the home
+           directory and of its .qmail files must not have (002)
 ENVIRONMENT
            A program gets USER HOME LOCAL HOST HOST2 HOST3 HOST4 RECIPIENT
            EXT EXT2 EXT3 EXT4 DEFAULT SENDER NEWSENDER DTLINE RPLINE UFLINE.
@@ -20,13 +22,13 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 
-from qmail import dotqmail, home
+from qmail import dotqmail, home, instructions
 from qmail.delivery import Delivery
+from qmail.instructions import Instructions, Stop
 from supervise import chain
-from supervise.errors import reason, temporary
+from supervise.errors import reason
 from supervise.options import BadOption, Options
 from supervise.program import PERMANENT, TEMPORARY, Usage, program, say
 
@@ -40,22 +42,10 @@ else:
     import _signal as signal  # the same without enums, at a fifth of the time
 
 SYNOPSIS = "qmail-local [ -nN ] user homedir local dash ext domain sender aliasempty"
-WRITABLE = 0o002
-"""These bits of the mode of a home directory or a .qmail file mean that others might give the orders."""
-MOST_INSTRUCTIONS = 64 * 1024 * 1024  # bytes
 CHUNK = 64 * 1024  # bytes
 DONE, SKIP_THE_REST = 0, 99
 REFUSALS = frozenset({100, 64, 65, 70, 76, 77, 78, 112})
 """Exit codes by which a program says that it will never take the message."""
-LATER_OPENS = (errno.EPERM, errno.EACCES)
-
-
-class Stop(Exception):
-    """The delivery ends here with an exit code; `str(error)`, if any, tells why."""
-
-    def __init__(self, text: str = "", code: int = TEMPORARY) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 @program("qmail-local")
@@ -89,27 +79,11 @@ def _deliver(delivery: Delivery, real: bool) -> None:
         os.chdir(delivery.home)
     except OSError as error:
         raise Stop(f"Unable to switch to {os.fsdecode(delivery.home)}: {reason(error)}. (#4.3.0)") from error
-    _check_home(real)
+    forbidden = instructions.forbidden_bits(mail_home)
+    instructions.check_home(forbidden, real)
     if real:
         _refuse_loop(delivery.delivered_to)
-    fd, default, forwards_only = _find_instructions(delivery)
-    instructions = _read_instructions(fd) if fd is not None else b""
-    if not instructions:
-        instructions, forwards_only = delivery.default, False
-    _Run(delivery, mail_home, real, default, forwards_only).follow(instructions)
-
-
-def _check_home(real: bool) -> None:
-    try:
-        mode = os.stat(".").st_mode
-    except OSError as error:
-        raise Stop(f"Unable to stat home directory: {reason(error)}. (#4.3.0)") from error
-    if mode & WRITABLE:
-        raise Stop("Uh-oh: home directory is writable. (#4.7.0)")
-    if mode & stat.S_ISVTX:
-        if real:
-            raise Stop("Home directory is sticky: user is editing his .qmail file. (#4.2.1)")
-        say("Warning: home directory is sticky.")
+    _Run(delivery, mail_home, real).follow(instructions.find(delivery, forbidden))
 
 
 def _rewind() -> None:
@@ -140,73 +114,22 @@ def _read_message() -> bytes:
         raise Stop(f"Unable to read message: {reason(error)}. (#4.3.0)") from error
 
 
-def _find_instructions(delivery: Delivery) -> tuple[int | None, bytes | None, bool]:
-    """The open .qmail file or None, what DEFAULT is (None: left alone), and whether it may only forward."""
-    for name, default in dotqmail.file_names(delivery.dash, delivery.ext):
-        found = _open_regular(name)
-        if found:
-            return found[0], default, bool(found[1] & stat.S_IXUSR)
-    if delivery.dash:
-        raise Stop("Sorry, no mailbox here by that name. (#5.1.1)", PERMANENT)
-    return None, None, False
-
-
-def _open_regular(name: bytes) -> tuple[int, int] | None:
-    """The .qmail file `name`, open, and its mode; None if it is not there, or no file."""
-    try:
-        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if temporary(error) or error.errno in LATER_OPENS:
-            raise _unable_to_open(name, error) from error
-        return None
-    mode = os.fstat(fd).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(fd)
-        return None
-    if mode & WRITABLE:
-        os.close(fd)
-        raise Stop("Uh-oh: .qmail file is writable. (#4.7.0)")
-    return fd, mode
-
-
-def _unable_to_open(name: bytes, error: OSError) -> Stop:
-    return Stop(f"Unable to open {os.fsdecode(name)}: {reason(error)}. (#4.3.0)")
-
-
-def _read_instructions(fd: int) -> bytes:
-    """All of the .qmail file `fd`, which is closed."""
-    try:
-        instructions = bytearray()
-        while data := os.read(fd, CHUNK):
-            instructions += data
-            if len(instructions) > MOST_INSTRUCTIONS:
-                raise Stop("Out of memory. (#4.3.0)")
-        return bytes(instructions)
-    except OSError as error:  # what the original says then
-        raise Stop("Out of memory. (#4.3.0)") from error
-    finally:
-        os.close(fd)
-
-
 class _Run:
     """Follows the instructions, line by line; forwards go out together, after all else succeeded."""
 
-    def __init__(
-        self, delivery: Delivery, mail_home: str, real: bool, default: bytes | None, forwards_only: bool
-    ) -> None:
+    def __init__(self, delivery: Delivery, mail_home: str, real: bool) -> None:
         self._delivery = delivery
         self._mail_home = mail_home
         self._real = real
-        self._default = default
-        self._forwards_only = forwards_only
         self._now = time.time()
         self._counts = {dotqmail.FORWARD: 0, dotqmail.PROGRAM: 0, "file": 0}
         self._recipients: list[bytes] = []
 
-    def follow(self, instructions: bytes) -> None:
+    def follow(self, found: Instructions) -> None:
         """Do what the lines say, and tell how many there were.  Raises Stop."""
-        self._new_sender = self._owner()
-        for kind, text in self._lines(instructions):
+        self._default, self._forwards_only = found.default, found.forwards_only
+        self._new_sender = instructions.new_sender(self._delivery)
+        for kind, text in self._lines(found.text):
             if self._line(kind, text) == SKIP_THE_REST:
                 break
         queued = self._forward() if self._recipients else None
@@ -215,9 +138,9 @@ class _Run:
         if queued:
             _tell(b"qp %d" % queued)
 
-    def _lines(self, instructions: bytes) -> Iterator[tuple[str, bytes]]:
+    def _lines(self, text: bytes) -> Iterator[tuple[str, bytes]]:
         try:
-            yield from dotqmail.parse(instructions)
+            yield from dotqmail.parse(text)
         except dotqmail.BlankFirstLine as error:
             raise Stop("Uh-oh: first line of .qmail file is blank. (#4.2.1)") from error
 
@@ -274,18 +197,6 @@ class _Run:
     def _environment(self) -> dict[str, str]:
         return self._delivery.environment(self._default, self._new_sender, self._now)
 
-    def _owner(self) -> bytes:
-        """The sender for forwards: the list's owner if he has a file, with VERP if he has two."""
-        delivery = self._delivery
-        if delivery.sender in (b"", b"#@[]"):
-            return delivery.sender
-        owner, owner_default = dotqmail.owner_names(delivery.dash, delivery.ext)
-        if not _exists(owner):
-            return delivery.sender
-        if not _exists(owner_default):
-            return delivery.local + b"-owner@" + delivery.host
-        return delivery.local + b"-owner-@" + delivery.host + b"-@[]"
-
     def _forward(self) -> int:
         """Queue the message for the recipients; return the number of the process that did."""
         from qmail import enqueue, envelope
@@ -324,16 +235,6 @@ def _unable_to_run(error: OSError) -> Stop:
 
 def _unable_to_fork(error: OSError) -> Stop:
     return Stop(f"Unable to fork: {reason(error)}. (#4.3.0)")
-
-
-def _exists(name: bytes) -> bool:
-    try:
-        os.stat(name)
-    except OSError as error:
-        if temporary(error):
-            raise _unable_to_open(name, error) from error
-        return False
-    return True
 
 
 def _tell(line: bytes) -> None:

@@ -29,8 +29,9 @@ from qmail import enqueue, home, intake, maildir, mbox, users_cdb
 from qmail.agents import NOT_ALLOWED, User
 from qmail.control import Controls
 from qmail.home import is_private
+from qmail.order_checks import Mess
 from qmail.orders import Order
-from qmail.spawner import DEFAULT_LIMIT, Mess, Run, Spawner, limit_of, preload
+from qmail.spawner import DEFAULT_LIMIT, Run, Spawner, limit_of, preload
 from supervise.program import PERMANENT, program, unable_to
 from ucspi import cdb
 

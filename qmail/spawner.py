@@ -11,15 +11,14 @@ from __future__ import annotations
 import gc
 import math
 import os
-import pwd
 import select
 import signal
-import stat
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from qmail.agents import Agent, Agents, User
+from qmail.order_checks import Mess, Unopened, refusal
 from qmail.orders import MOST_SLOTS, Order, OrderReader, Report, announcement, encode_report
 from supervise import chain
 from supervise.durable import write_all
@@ -60,62 +59,6 @@ def preload(name: str) -> None:
         chain.preload(name)
     except ImportError:  # half installed; each delivery will tell
         pass
-
-
-def refusal(order: Order, limit: int, in_use: bool) -> bytes | None:
-    """Why `order` is no proper order; None if it is one."""
-    if not order.whole:
-        return b"Zqmail-spawn out of memory. (#4.3.0)\n"
-    if order.slot >= limit:
-        return b"ZInternal error: delnum too big. (#4.3.5)\n"
-    if in_use:
-        return b"ZInternal error: delnum in use. (#4.3.5)\n"
-    if order.message.startswith(b"/") or order.message.translate(None, b"0123456789/"):
-        return b"DInternal error: messid has nonnumerics. (#5.3.5)\n"
-    if len(order.message) > 99:
-        return b"DInternal error: messid too long. (#5.3.5)\n"
-    if not order.message:
-        return b"DInternal error: messid too short. (#5.3.5)\n"
-    if b"@" not in order.recipient:
-        return b"DSorry, address must include host name. (#5.1.3)\n"
-    return None
-
-
-class _Unopened(Exception):
-    """The message cannot be delivered; `str(error)` is the report's text."""
-
-
-class Mess:
-    """The directory queue/mess of open descriptor `fd`, and whose the messages in it must be.
-
-    In a system that is qmailq, in a private instance the one who owns it all.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._owners = {os.fstat(fd).st_uid}
-        try:
-            self._owners.add(pwd.getpwnam("qmailq").pw_uid)
-        except KeyError:
-            pass
-
-    def open(self, path: bytes) -> int:
-        try:
-            message = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
-        except OSError as error:
-            raise _Unopened("Zqmail-spawn unable to open message. (#4.3.0)\n") from error
-        wrong = self._wrong(os.fstat(message))
-        if wrong:
-            os.close(message)
-            raise _Unopened(wrong)
-        return message
-
-    def _wrong(self, status: os.stat_result) -> str | None:
-        if not stat.S_ISREG(status.st_mode):
-            return "ZSorry, message has wrong type. (#4.3.5)\n"
-        if status.st_uid not in self._owners:
-            return "ZSorry, message has wrong owner. (#4.3.5)\n"
-        return None
 
 
 class Delivery:
@@ -236,7 +179,7 @@ class Spawner:
             return
         try:
             message = self._mess.open(order.message)
-        except _Unopened as error:
+        except Unopened as error:
             self._report(order.slot, str(error).encode())
             return
         plan = self._first(order)

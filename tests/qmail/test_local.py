@@ -202,6 +202,37 @@ def test_a_nul_ends_a_name_but_the_slash_behind_it_still_means_a_maildir(user: U
     assert user.files() == ["new"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "home_mode", "file_mode", "outcome"),
+    [
+        ("022\n", 0o755, 0o644, (0, "did 0+0+0\n", "")),
+        ("022\n", 0o775, 0o644, (111, "", "Uh-oh: home directory is writable. (#4.7.0)\n")),
+        ("022\n", 0o755, 0o664, (111, "", "Uh-oh: .qmail file is writable. (#4.7.0)\n")),
+        ("0\n", 0o777, 0o666, (0, "did 0+0+0\n", "")),
+        ("9\n", 0o755, 0o644, (111, "", "Unable to read control/conf-patrn: not octal. (#4.3.0)\n")),
+        (None, 0o755, 0o644, (111, "", "Unable to read control/conf-patrn: is a directory. (#4.3.0)\n")),
+    ],
+)
+def test_a_setting_says_which_modes_are_not_to_be_trusted(
+    user: User,
+    tmp_path: Path,
+    setting: str | None,
+    home_mode: int,
+    file_mode: int,
+    outcome: tuple[int, str, str],
+) -> None:
+    file = tmp_path / "mail/control/conf-patrn"
+    file.parent.mkdir(parents=True)
+    if setting is None:
+        file.mkdir()
+    else:
+        file.write_text(setting)
+    user.instructions("#")
+    (user.home / ".qmail").chmod(file_mode)
+    user.home.chmod(home_mode)
+    assert user.deliver(QMAILHOME=str(tmp_path / "mail")) == outcome
+
+
 def test_instructions_without_end_are_too_many(user: User) -> None:
     user.instructions("")
     os.truncate(user.home / ".qmail", 1 << 40)
