@@ -1,18 +1,22 @@
 """The queue's commit: a message goes in whole, and what is reported as queued survives a power cut.
 
-The body is written to a file without a name (or in pid/, where the file
-system knows no such files), which gets the name mess/N, N being its inode
-number.  The envelope becomes intd/N.  Both files and mess/'s directory are
-synced before the link to todo/N, and todo/'s directory before anybody hears
-that the message is queued.  A failed fsync is never tried again: the message
-is refused.  A message that is given up before its link in todo/ is removed;
-after that it may already be qmail-send's, and only the link is taken back.
+Message and envelope are written to files without a name.  When both are
+complete they get the names mess/N, N being the message's inode number, and
+intd/N.  Both files and mess/'s directory are synced before the link to
+todo/N, and todo/'s directory before anybody hears that the message is queued.
+A failed fsync is never tried again: the message is refused.  A message that
+is given up before its link in todo/ is removed; after that it may already be
+qmail-send's, and only the link is taken back.
+
+A file system that knows no files without a name gets them in pid/ and intd/,
+as the original's.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import time
 
 from qmail import received
 from qmail.verdicts import BAD_INTD, BAD_MESS, BAD_PID, BAD_TODO, OUT_OF_MEMORY, QUEUED, WRITE_ERROR, Refused
@@ -66,9 +70,10 @@ class Entry:
         self._buffer = [received.queued(pid, uid, when, role)]
         self._buffered = 0
         self._heading = b"u%d\0p%d\0" % (uid, pid)
+        self._nursery = f"{queue.path}/mess/{time.monotonic_ns() // 1000 % queue.split}"
         self._intd = -1
-        self._named = self._published = False
-        self._mess = self._create(f"{queue.path}/pid", when)
+        self._has_mess = self._has_intd = self._has_todo = False  # files of that name, to be removed
+        self._mess = self._create(when)
         try:
             with refusing(BAD_PID):
                 self._identify()
@@ -76,13 +81,14 @@ class Entry:
             self.abandon()
             raise
 
-    def _create(self, directory: str, when: int) -> int:
+    def _create(self, when: int) -> int:
+        """A file without a name, or one in pid/."""
         try:
-            return os.open(directory, UNNAMED, MODE)
+            return os.open(self._nursery, UNNAMED, MODE)
         except OSError:
             pass  # unknown to this file system, or a lasting trouble, which the old way will meet as well
         for attempt in range(1, PID_ATTEMPTS + 1):
-            self._pid_file = f"{directory}/{os.getpid()}.{when}.{attempt}"
+            self._pid_file = f"{self._queue.path}/pid/{os.getpid()}.{when}.{attempt}"
             try:
                 return os.open(self._pid_file, CREATE, MODE)
             except OSError:
@@ -92,7 +98,7 @@ class Entry:
     def _identify(self) -> None:
         found = os.fstat(self._mess)
         self.number = found.st_ino
-        self._made_public = stat.S_IMODE(found.st_mode) == MODE
+        self._is_public = stat.S_IMODE(found.st_mode) == MODE
         self._owner = -1
         if found.st_uid == 0:  # root queues for the queue's owner, as if setuid
             self._owner = os.stat(f"{self._queue.path}/pid").st_uid
@@ -102,7 +108,7 @@ class Entry:
 
     def _own(self, fd: int) -> None:
         """Give a file the mode and owner that the umask and root's rights did not."""
-        if not self._made_public:
+        if not self._is_public:
             os.fchmod(fd, MODE)
         if self._owner > 0:
             os.fchown(fd, self._owner, -1)
@@ -111,7 +117,7 @@ class Entry:
         try:
             with refusing(BAD_MESS):
                 os.link(self._pid_file, self._queue.mess(self.number))
-            self._named = True
+            self._has_mess = True
         finally:
             os.unlink(self._pid_file)
 
@@ -131,12 +137,12 @@ class Entry:
     def end_message(self) -> None:
         """The message is complete; its envelope comes next."""
         self._flush()
-        if not self._named:
-            with refusing(BAD_MESS):
-                _name(self._mess, self._queue.mess(self.number))
-            self._named = True
         with refusing(BAD_INTD):
-            self._intd = os.open(self._queue.intd(self.number), CREATE, MODE)
+            try:
+                self._intd = os.open(self._nursery, UNNAMED, MODE)
+            except OSError:
+                self._intd = os.open(self._queue.intd(self.number), CREATE, MODE)
+                self._has_intd = True
             self._own(self._intd)
 
     def write_envelope(self, data: bytes | bytearray | memoryview) -> None:
@@ -148,18 +154,27 @@ class Entry:
             write_all(self._intd, data)
 
     def sync(self) -> None:
-        """Put message and envelope on disk."""
+        """Give message and envelope their names, and put them on disk."""
+        mess = self._queue.mess(self.number)
+        if not self._has_mess:
+            with refusing(BAD_MESS):
+                name_file(self._mess, mess)
+            self._has_mess = True
+        if not self._has_intd:
+            with refusing(BAD_INTD):
+                name_file(self._intd, self._queue.intd(self.number))
+            self._has_intd = True
         with refusing(WRITE_ERROR):
             os.fsync(self._mess)
             os.fsync(self._intd)
         with refusing(BAD_MESS):
-            sync_directory(os.path.dirname(self._queue.mess(self.number)))
+            sync_directory(os.path.dirname(mess))
 
     def publish(self) -> None:
         """Make the link that makes it a queued message; it may still be lost in a power cut."""
         with refusing(BAD_TODO):
             os.link(self._queue.intd(self.number), self._queue.todo(self.number))
-        self._published = True
+        self._has_todo = True
 
     def commit(self) -> int:
         """Queue it; return qmail-queue's exit code: 0 if it is queued, and will stay so.  Never raises."""
@@ -175,28 +190,25 @@ class Entry:
     def abandon(self) -> None:
         """Take the message back.  Never raises; what cannot be removed is qmail-clean's, after 36 hours."""
         try:
-            if self._published:
+            if self._has_todo:
                 os.unlink(self._queue.todo(self.number))
             else:
-                if self._intd >= 0:
+                if self._has_intd:
                     os.unlink(self._queue.intd(self.number))
-                if self._named:
+                if self._has_mess:
                     os.unlink(self._queue.mess(self.number))
         except OSError:
             pass
         self.close()
 
 
-def _name(fd: int, path: str) -> None:
+def name_file(fd: int, path: str) -> None:
     """Give the file without a name one: linkat(2), which follows /proc's link to the open file.
 
-    os.link passes AT_SYMLINK_FOLLOW only if it is also given a directory.
+    os.link asks for that only if it is also given a directory, which an
+    absolute path makes meaningless.
     """
-    root = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    try:
-        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=root, follow_symlinks=True)
-    finally:
-        os.close(root)
+    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 
 
 def commit(queue: Queue, entries: Sequence[Entry]) -> list[int]:

@@ -7,7 +7,7 @@ import time
 
 from qmail.accept import Entry
 from qmail.queue_layout import Queue
-from qmail.verdicts import BAD_HOME, BAD_QUEUE, Refused
+from qmail.verdicts import BAD_HOME, BAD_PID, BAD_QUEUE, Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ def _writable_queue(home: str) -> Queue | None:
             return Queue(path)
         raise Refused(BAD_QUEUE if os.path.isdir(home) else BAD_HOME) from error
     pid = f"{path}/pid"
-    if os.access(pid, os.W_OK, effective_ids=True) or not os.path.exists(pid):
+    if os.access(pid, os.W_OK, effective_ids=True):
         return queue
+    if not os.path.exists(pid):
+        raise Refused(BAD_PID)
     return None

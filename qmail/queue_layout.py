@@ -8,7 +8,9 @@ recognised by what is on disk.  docs/QUEUE.md tells what the files mean.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +21,11 @@ SPLIT = 23
 TCPTO_SIZE = 1024  # bytes
 ALWAYS_SPLIT = ("mess", "info", "local", "remote")
 SPLIT_BY_BIG_TODO = ("intd", "todo")
+FLAGS = struct.Struct("=I")
+LONG = struct.calcsize("l")  # bytes; what the numbers below claim
+GET_FLAGS = 2 << 30 | LONG << 16 | 0x6601  # FS_IOC_GETFLAGS
+SET_FLAGS = 1 << 30 | LONG << 16 | 0x6602  # FS_IOC_SETFLAGS
+TOP_DIRECTORY = 0x20000  # as by chattr +T
 DIRECTORIES = {  # name: (owner, mode)
     "pid": ("qmailq", 0o700), "intd": ("qmailq", 0o700), "todo": ("qmailq", 0o750),
     "bounce": ("qmails", 0o700), "mess": ("qmailq", 0o750), "info": ("qmails", 0o700),
@@ -136,9 +143,11 @@ def create(path: str, owners: Owners | None = None, split: int = SPLIT, big_todo
     maker = _Maker(path, owners)
     parts = [f"/{number}" for number in range(split)]
     maker.directory("", "qmailq", 0o750)
+    spread(path)
     for kind, (owner, mode) in DIRECTORIES.items():
         maker.directory(f"/{kind}", owner, mode)
         if kind in ALWAYS_SPLIT or (big_todo and kind in SPLIT_BY_BIG_TODO):
+            spread(f"{path}/{kind}")
             for part in parts:
                 maker.directory(f"/{kind}{part}", owner, mode)
     for name, (owner, mode, is_fifo) in LOCK_FILES.items():
@@ -146,6 +155,23 @@ def create(path: str, owners: Owners | None = None, split: int = SPLIT, big_todo
             maker.fifo(f"/lock/{name}", owner, mode)
         else:
             maker.file(f"/lock/{name}", owner, mode, TCPTO_SIZE if name == "tcpto" else 0)
+
+
+def spread(path: str) -> None:
+    """Ask a file system of the ext family to put the subdirectories to come far from each other.
+
+    A file's inode is near its directory.  An ext4 without a journal passes
+    over those of files removed in the last minutes, one by one: with a queue
+    in one place creating a file soon takes 0.5 ms, otherwise 0.02 ms.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        (flags,) = FLAGS.unpack(fcntl.ioctl(fd, GET_FLAGS, bytes(FLAGS.size)))
+        fcntl.ioctl(fd, SET_FLAGS, FLAGS.pack(flags | TOP_DIRECTORY))
+    except OSError:  # another file system, or not ours
+        pass
+    finally:
+        os.close(fd)
 
 
 class _Maker:
