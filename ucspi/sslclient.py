@@ -32,7 +32,6 @@ SSLREMOTEHOST, SSLREMOTEINFO are set for the program; see tcpclient and -e, -s
 from __future__ import annotations
 
 import os
-import signal
 
 from supervise import chain
 from supervise.errors import reason
@@ -126,7 +125,6 @@ def _connect_and_run(settings: Settings) -> int:
         if settings.tls_variables:
             changes |= _about(session, settings.files["certificate"])
         env = outgoing.environment(changes)
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
 
         def run() -> int:
             with unable_to(f"run {child[0]}"):
@@ -136,8 +134,6 @@ def _connect_and_run(settings: Settings) -> int:
             return tls_relay.serve("sslclient", session, sock.fileno(), settings.timeout, (6, 7), run)
         except OSError as error:
             raise Fatal(f"unable to speak SSL: {why(error)}") from error
-        finally:
-            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 
 
 def _session(settings: Settings, host: str, sock: socket.socket, password: bytes) -> tls.Session:

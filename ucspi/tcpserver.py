@@ -88,7 +88,9 @@ from ucspi.server import CAUGHT, Server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ucspi.server import Service
 
 USAGE = (
     "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] "
@@ -110,23 +112,23 @@ NUMBERS = {"b": "backlog", "c": "limit", "u": "uid", "g": "gid"}
 
 
 class Settings:
-    """What the command line asks for."""
+    """What the command line asks for; `finish` it when all its options are taken."""
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Raises BadOption, or Usage."""
+    def __init__(self, env: Mapping[str, str], policy: Policy) -> None:
+        """`policy` is what holds without any option."""
         self.print_port = self.want4 = self.want6 = False
         self.backlog, self.limit, self.uid, self.gid = 20, 40, 0, 0
+        self.policy = policy
         self._changes: dict[str, object] = {}
         self._env = env
-        options = Options(argv, LETTERS)
-        for letter, argument in options:
-            self._take(letter, argument)
-        self.policy = dataclasses.replace(Policy(), **self._changes)  # type: ignore[arg-type]
-        if len(options.operands) < 3:
-            raise Usage(USAGE)
-        self.host, self.port, *self.program = options.operands
 
-    def _take(self, letter: str, argument: str) -> None:
+    def finish(self, operands: Sequence[str]) -> None:
+        """Take host, port and program; without all of them `program` is empty."""
+        self.policy = dataclasses.replace(self.policy, **self._changes)  # type: ignore[arg-type]
+        self.host, self.port, *self.program = operands if len(operands) >= 3 else ("", "")
+
+    def take(self, letter: str, argument: str) -> None:
+        """Take one option of LETTERS."""
         changes, number = self._changes, leading_number(argument)
         if letter in SWITCHES:
             name, value = SWITCHES[letter]
@@ -150,25 +152,36 @@ class Settings:
 
 @program("tcpserver", resident=True, later=("ucspi.dns", "ucspi.dns_lookup"))
 def main(argv: Sequence[str]) -> int:
+    settings, options = Settings(os.environ, Policy()), Options(argv, LETTERS)
     try:
-        settings = Settings(argv, os.environ)
+        for letter, argument in options:
+            settings.take(letter, argument)
     except BadOption as error:
         say(f"tcpserver: {error}")
         raise Usage(USAGE) from error
+    settings.finish(options.operands)
+    return serve(settings, USAGE, lambda: ProgramService(settings.program, settings.policy))
+
+
+def serve(settings: Settings, usage: str, make: Callable[[], Service], *, rights_first: bool = False) -> int:
+    """Be the server until TERM; `make` the service before the rights are given up, or after."""
     try:
-        return _run(settings)
+        if not settings.program:
+            raise Usage(usage)
+        return _serve(settings, make, rights_first)
     except Fatal as error:
         if settings.policy.verbosity == 0:
             return error.code
         raise
 
 
-def _run(settings: Settings) -> int:
+def _serve(settings: Settings, make: Callable[[], Service], rights_first: bool) -> int:
     port = _port(settings.port)
     sockets = listeners.inherited(os.environ) or [_listen(settings, port)]
     try:
-        service = ProgramService(settings.program, settings.policy)
+        service = None if rights_first else make()
         _drop_rights(settings)
+        service = service or make()
         with SignalPipe(CAUGHT) as signals:
             if settings.print_port:
                 with unable_to("write output"):
@@ -176,8 +189,8 @@ def _run(settings: Settings) -> int:
             _let_go_of_input_and_output()
             gc.collect()
             gc.freeze()  # what is there now, children share
-            server = Server("tcpserver", sockets, service, settings.limit, settings.policy.verbosity)
-            return server.run(signals)
+            policy = settings.policy
+            return Server(policy.program, sockets, service, settings.limit, policy.verbosity).run(signals)
     finally:
         for sock in sockets:
             sock.close()

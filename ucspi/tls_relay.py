@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import signal
 
 from supervise import chain
 from supervise.program import TEMPORARY
@@ -161,8 +162,8 @@ def serve(
     """Fork a child that does `run` with the connection on its descriptors `numbers`; carry its data.
 
     Returns its exit code, 111 if a signal killed it.  OSError: no pipe, no
-    fork, or the connection broke; then the child has been waited for.  The
-    caller ignores SIGPIPE, and every other descriptor is close-on-exec.
+    fork, or the connection broke; then the child has been waited for.  Every
+    descriptor that the child shall not have is close-on-exec.
     """
     inward, outward = os.pipe(), os.pipe()
     ours = (inward[1], outward[0])
@@ -182,8 +183,10 @@ def serve(
     finally:
         os.close(inward[0])
         os.close(outward[1])
+    old = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         Relay(session, network, *ours).run(timeout)
     finally:
         code = chain.wait(pid)
+        signal.signal(signal.SIGPIPE, old)
     return code if code >= 0 else TEMPORARY

@@ -189,3 +189,9 @@ def test_a_program_that_cannot_be_run_is_told(authority: Authority) -> None:
         done = client(authority, port, "no-such-program")
     message = b"sslclient: fatal: unable to run no-such-program: file does not exist\n"
     assert (done.returncode, done.stderr) == (111, message)
+
+
+def test_the_program_has_the_default_action_for_signals(authority: Authority) -> None:
+    with s_server(authority.issue("127.0.0.1"), "-rev") as port:
+        done = client(authority, port, "sh", "-c", "kill -PIPE $$; echo survived")
+    assert (done.returncode, done.stdout) == (111, b"")
