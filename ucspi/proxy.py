@@ -65,9 +65,10 @@ class HeaderReader:
             raise BadHeader("it does not begin like one")
 
     def _feed1(self, seen: bytes) -> None:
-        if seen.endswith(b"\r\n"):
+        line, end, _ = seen.partition(b"\r\n")
+        if end:  # a line with something behind it is too short to be valid
             self.wanted = 0
-            self.header = _version1(seen)
+            self.header = _version1(line)
         elif len(seen) >= V1_LONGEST:
             raise BadHeader("the line is too long")
         elif len(seen) < len(V2_BEGIN):
@@ -88,7 +89,7 @@ class HeaderReader:
 
 
 def _version1(line: bytes) -> Header:
-    words = line.removesuffix(b"\r\n").split(b" ")
+    words = line.split(b" ")
     if words[1:2] == [b"UNKNOWN"]:
         return Header()
     if len(words) != 6 or words[1] not in V1_FAMILIES:

@@ -335,7 +335,8 @@ def test_no_variable_of_one_delivery_reaches_the_next(
 def test_a_forward_tells_a_queue_program_of_its_own_what_it_is_for(user: User, tmp_path: Path) -> None:
     program = tmp_path / "queue"
     program.write_text(
-        f'#!/bin/sh\necho "$RECIPIENT $NEWSENDER $EXT" > {tmp_path}/told; cat > {tmp_path}/m\n'
+        f'#!/bin/sh\necho "$RECIPIENT $NEWSENDER $EXT" > {tmp_path}/told\n'
+        f"cat > {tmp_path}/m; cat <&1 > /dev/null\n"
     )
     program.chmod(0o755)
     user.instructions("&a@b\n", ".qmail-list")

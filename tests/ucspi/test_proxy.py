@@ -6,7 +6,7 @@ import socket
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ucspi import proxy
@@ -115,5 +115,6 @@ streams = st.one_of(
 
 @settings(max_examples=10_000)
 @given(streams, st.integers(1, 20))
+@example(b"PROXY \r\n\0", 1)
 def test_any_stream_is_a_header_or_refused_however_it_is_cut(stream: bytes, most: int) -> None:
     assert read(stream, most) == read(stream)
