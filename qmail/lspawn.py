@@ -95,7 +95,7 @@ class Deliveries:
     def __init__(self, where: str, default: str) -> None:
         self.local = os.environ.get("QMAILLOCAL") or f"{where}/bin/qmail-local"
         self.getpw = f"{where}/bin/qmail-getpw"
-        self._users = f"{where}/users/cdb"
+        self._users = cdb.Kept(f"{where}/users/cdb")
         self._default = default
         self._becomes = os.geteuid() == 0 and not is_private(where)
 
@@ -114,11 +114,9 @@ class Deliveries:
 
     def _assigned(self, local: bytes) -> bytes | None:
         try:
-            reader = cdb.Reader.open(self._users)
+            return users_cdb.find(self._users.reader(), local)
         except FileNotFoundError:
             return None
-        with reader:
-            return users_cdb.find(reader, local)
 
     def _ask_getpw(self, order: Order, local: bytes, host: bytes) -> Run | bytes:
         try:

@@ -17,6 +17,7 @@ from struct import Struct
 
 from cdblib import djb_hash
 
+from supervise.chain import out_of_the_way
 from supervise.durable import write_all
 
 TYPE_CHECKING = False
@@ -122,6 +123,35 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Kept:
+    """The database in the file `path`, as it is at each look-up: opened again if it was replaced or rewritten."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._reader: Reader | None = None
+        self._seen: tuple[int, ...] = ()
+
+    def reader(self) -> Reader:
+        """The same as the last time if the file still is.  OSError: there is none, or it is no database."""
+        seen = _identity(os.stat(self.path))
+        if self._reader and seen == self._seen:
+            return self._reader
+        self.close()
+        fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._reader = reader = Reader(out_of_the_way(fd))
+        self._seen = seen
+        return reader
+
+    def close(self) -> None:
+        if self._reader:
+            self._reader.close()
+        self._reader = None
+
+
+def _identity(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _header(fd: int) -> bytes:

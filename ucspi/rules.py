@@ -15,14 +15,13 @@ from __future__ import annotations
 import os
 import socket
 
-from supervise.chain import out_of_the_way
 from supervise.numbers import scan_ulong
 from ucspi import addresses
-from ucspi.cdb import Reader, Writer
+from ucspi.cdb import Kept, Reader, Writer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     Record = tuple[bytes, bytes]
 
@@ -309,8 +308,8 @@ class Rules:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._reader: Reader | None = None
-        self._seen: Sequence[int] = ()
+        self._table = Kept(path)
+        self._known: Reader | None = None  # that which the following was learnt from
         self._networks = (False, False)  # whether it has any: IPv4, IPv6
         self._mentioned: dict[bytes, bool] = {}
 
@@ -330,23 +329,17 @@ class Rules:
         return self._mentioned[variable]
 
     def _current(self) -> Reader:
-        found = os.stat(self.path)
-        seen = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-        if self._reader and seen == self._seen:
-            return self._reader
-        self.close()
-        fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._reader = reader = Reader(out_of_the_way(fd))
-        # A key follows the upper byte of its data's length, nearly always 0.
-        self._networks = (reader.contains(b"\0_"), reader.contains(b"\0^"))
-        self._mentioned.clear()
-        self._seen = seen
+        reader = self._table.reader()
+        if reader is not self._known:
+            # A key follows the upper byte of its data's length, nearly always 0.
+            self._networks = (reader.contains(b"\0_"), reader.contains(b"\0^"))
+            self._mentioned.clear()
+            self._known = reader
         return reader
 
     def close(self) -> None:
-        if self._reader:
-            self._reader.close()
-        self._reader = None
+        self._table.close()
+        self._known = None
 
 
 def printable_key(key: bytes) -> str:
