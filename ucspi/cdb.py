@@ -126,7 +126,7 @@ class Reader:
 
 
 class Kept:
-    """The database in the file `path`, as it is at each look-up: opened again if it was replaced or rewritten."""
+    """The database in the file `path` as it is at each look-up; opened again only if it has changed."""
 
     def __init__(self, path: str) -> None:
         self.path = path
