@@ -236,13 +236,17 @@ def close_on_exec(keep: Iterable[int] = ()) -> None:
 
 def replace_environment(env: Mapping[str, str]) -> None:
     """Make `env` the whole environment."""
-    present = dict(os.environ)
-    for name in present.keys() - env.keys():
-        del os.environ[name]
-    for name, value in env.items():
-        if present.get(name) != value:  # a worker changes but few from job to job
-            os.environ[name] = value
-    if present.get("TZ") != env.get("TZ"):
+    # By the bytes that os.environ keeps: to decode all of them again for each job would cost a worker 30 us.
+    present: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+    encode: Callable[[str], bytes] = os.environ.encodekey  # type: ignore[assignment]
+    wanted = {encode(name): encode(value) for name, value in env.items()}
+    zone = present.get(b"TZ")
+    for name in present.keys() - wanted.keys():
+        del os.environb[name]
+    for name, value in wanted.items():
+        if present.get(name) != value:
+            os.environb[name] = value
+    if zone != wanted.get(b"TZ"):
         time.tzset()
 
 
