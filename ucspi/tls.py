@@ -354,3 +354,15 @@ def verified_chain(session: Session) -> list[bytes]:
     return [
         ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in inner.get_verified_chain()
     ]
+
+
+def bears(session: Session, host: str) -> bool:
+    """Whether the peer's certificate, which was verified, is for `host` (RFC 6125)."""
+    certificate = session.tls.getpeercert() or {}
+    alternatives = certificate.get("subjectAltName", ())
+    names = [str(pair[1]).lower() for pair in alternatives if pair[0] == "DNS"]
+    if not alternatives:
+        subject = certificate.get("subject", ())
+        names = [str(pair[1]).lower() for part in subject for pair in part if pair[0] == "commonName"]
+    wanted = host.lower().rstrip(".")
+    return wanted in names or f"*.{wanted.partition('.')[2]}" in names
