@@ -22,21 +22,21 @@ $(VENV)/bin/python:
 	    found=$$($$python -c "$$FIND_PYTHON" 2>/dev/null) && [ "$$found" ] && break; \
 	done; \
 	[ "$$found" ] || found=$$($(PYTHON) -c 'import sys; print(sys.executable)') || exit 1; \
-	echo "$$found -m venv $(VENV)"; $$found -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --upgrade pip
-	$(VENV)/bin/python -m pip uninstall --quiet --yes setuptools
+	echo "Making $(VENV) with $$found; this takes half a minute, once"; $$found -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install -qq --upgrade pip
+	@$(VENV)/bin/python -m pip uninstall -qq --yes setuptools
 
 $(VENV)/installed: pyproject.toml | $(VENV)/bin/python
-	$(VENV)/bin/python -m pip install --quiet hatchling
-	$(VENV)/bin/python -m pip install --quiet --no-build-isolation '.[dev]'
-	touch $@
+	@$(VENV)/bin/python -m pip install -qq hatchling
+	@$(VENV)/bin/python -m pip install -qq --no-build-isolation '.[dev]'
+	@touch $@
 
 $(VENV)/built: $(VENV)/installed $(SOURCES)
-	$(VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --force-reinstall --compile .
-	touch $@
+	@$(VENV)/bin/python -m pip install -qq --no-deps --no-build-isolation --force-reinstall --compile .
+	@touch $@
 
 run: venv
-	$(VENV)/bin/python -P -m qmail.demonstration instance $(RUN_OPTIONS)
+	@$(VENV)/bin/python -P -m qmail.demonstration instance $(RUN_OPTIONS)
 
 test: venv
 	$(VENV)/bin/pytest -n 4 --dist worksteal $(TESTS)
