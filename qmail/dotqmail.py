@@ -10,6 +10,10 @@ MBOX, MAILDIR, PROGRAM, FORWARD, LIST = "mbox", "maildir", "program", "forward",
 """The kinds of lines; LIST is `+list`: from here on forwards only."""
 
 
+PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789@%_+:,./- \t"
+"""The bytes that mean nothing to a shell but themselves, or the space between words."""
+
+
 class BlankFirstLine(ValueError):
     """The instructions begin with a blank line, which may be a file half written."""
 
@@ -58,3 +62,8 @@ def parse(instructions: bytes) -> Iterator[tuple[str, bytes]]:
                 yield LIST, b""
         elif first != b"#":
             yield FORWARD, line.removeprefix(b"&")
+
+
+def plain_words(command: bytes) -> list[bytes]:
+    """The words of a command that a shell would do nothing to but run them; none if it might."""
+    return [] if command.translate(None, PLAIN) else command.split()

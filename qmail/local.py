@@ -183,7 +183,7 @@ class _Run:
         _rewind()
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         try:
-            code = chain.wait(chain.spawn(["/bin/sh", "-c", os.fsdecode(command)], self._environment()))
+            code = chain.wait(chain.spawn(_argv(command), self._environment()))
         except OSError as error:
             raise _unable_to_run(error) from error
         finally:
@@ -217,6 +217,17 @@ class _Run:
             code = PERMANENT if verdict.startswith(b"D") else TEMPORARY
             raise Stop(f"Unable to forward message: {os.fsdecode(verdict[1:])}.", code)
         return message.number
+
+
+def _argv(command: bytes) -> list[str]:
+    """What to run for a command line: the shell, or the toolkit's own program that it would run at once."""
+    words = [os.fsdecode(word) for word in dotqmail.plain_words(command)]
+    try:
+        if words and chain.find(words[0])[1]:
+            return words
+    except OSError:  # let the shell complain
+        pass
+    return ["/bin/sh", "-c", os.fsdecode(command)]
 
 
 def _copy_to(message: enqueue.Message) -> None:

@@ -108,3 +108,17 @@ def test_no_extension_climbs_out_of_the_home(ext: bytes) -> None:
 
 def test_owner_files_have_the_whole_extension() -> None:
     assert dotqmail.owner_names(b"-", b"L.x") == (b".qmail-l:x-owner", b".qmail-l:x-owner-default")
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (b"forward a@b.c", [b"forward", b"a@b.c"]),
+        (b" \tdot-forward  .forward ", [b"dot-forward", b".forward"]),
+        (b"", []),
+        (b"  ", []),
+        *((b"forward a" + bytes([special]), []) for special in b"'\"\\$`|&;<>()*?[]#~=!{}\n\0\x80^"),
+    ],
+)
+def test_a_shell_is_spared_only_what_means_nothing_to_it(command: bytes, words: list[bytes]) -> None:
+    assert dotqmail.plain_words(command) == words

@@ -34,7 +34,7 @@ class User:
     def deliver(self, ext: str = "", default: str = "./Maildir/", **env: str) -> tuple[int, str, str]:
         done = run(
             "sh", "-c", 'exec "$@" < "$0"', self.message, *resolved(self.argv(ext, default)),
-            env=environment(**env),
+            env={**environment(), **env},
         )  # fmt: skip
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
@@ -260,6 +260,30 @@ def test_a_program_has_no_descriptors_but_its_own(user: User) -> None:
     user.instructions("|ls /proc/self/fd\n./Maildir/\n|ls /proc/self/fd\n")
     code, out, _ = user.deliver()
     assert (code, out) == (0, "0\n1\n2\n3\n" * 2 + "did 1+0+2\n")  # 3: the listing itself
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("command", "code", "executed"),
+    [("bouncesaying no", 100, 1), ("bouncesaying 'no'", 100, 3), ("bouncesaying no; true", 0, 3)],
+)
+def test_our_own_program_needs_no_shell(
+    user: User, tmp_path: Path, command: str, code: int, executed: int
+) -> None:
+    user.instructions(f"|{command}\n")
+    done = traced(user, tmp_path, "-e", "trace=execve")
+    assert (done.code, done.stderr) == (code, b"no\n")
+    assert len(done.order(r"^execve\(")) == executed
+
+
+def test_a_users_own_program_wins_over_ours(user: User, tmp_path: Path) -> None:
+    program = tmp_path / "bin/bouncesaying"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho mine\n")
+    program.chmod(0o755)
+    user.instructions("|bouncesaying no\n")
+    path = f"{program.parent}:{environment()['PATH']}"
+    assert user.deliver(PATH=path) == (0, "mine\ndid 0+0+1\n", "")
 
 
 def test_what_a_program_leaves_running_does_not_hold_the_delivery_up(user: User) -> None:
