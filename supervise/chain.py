@@ -157,7 +157,12 @@ def preload(name: str) -> Program | None:
         module = find(name)[1]
     except OSError:
         return None
-    return load(module) if module else None
+    if not module:
+        return None
+    from supervise import title
+
+    title.load()
+    return load(module)
 
 
 def load(module: str) -> Program:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 CHUNK = 65536  # bytes; what a pipe holds
 DIGITS = 24
 """How many digits count, the last ones: 16 of seconds, 8 of nanoseconds."""
+MOST_HELD = 4096
+"""How many digits are kept while more of them come."""
 
 
 class Localizer:
@@ -33,7 +35,7 @@ class Localizer:
     def __init__(self) -> None:
         self._held = b""  # the beginning of a label
         self._in_a_line = False
-        self._seconds = b""  # what was asked for last
+        self._seconds: bytes | None = None  # what was asked for last
         self._text = b""
 
     def feed(self, chunk: bytes) -> bytes:
@@ -47,7 +49,7 @@ class Localizer:
         *lines, rest = (self._held + chunk).split(b"\n")
         self._held = b""
         if rest.startswith(b"@") and not rest[1:].strip(HEX):
-            self._held, rest = b"@" + rest[1:][-DIGITS:], b""
+            self._held, rest = rest if len(rest) < MOST_HELD else b"@" + rest[-DIGITS:], b""
         self._in_a_line = bool(rest)
         return start + b"\n".join(
             [self._localized(line) if line[:1] == b"@" else line for line in (*lines, rest)]
@@ -64,7 +66,7 @@ class Localizer:
             except (OverflowError, OSError, ValueError):
                 return line
             self._seconds = seconds
-        return b"%b.%09d%b" % (self._text, int(nanoseconds, 16), rest)
+        return b"%b.%09d%b" % (self._text, int(nanoseconds or b"0", 16), rest)
 
 
 def local_time(seconds: int) -> bytes:

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 def show(argv: Sequence[str]) -> None:
     """Show `argv` as the command line, and the name's last part as the command."""
-    shown = sys.modules.get("_setproctitle") or _load()
+    shown = load()
     shown.setproctitle(" ".join(argv))
     shown.setthreadtitle(os.path.basename(argv[0]))
 
 
-def _load() -> ModuleType:
+def load() -> ModuleType:
     """The C module of setproctitle without the package around it, which imports logging: 15 ms."""
+    if "_setproctitle" in sys.modules:
+        return sys.modules["_setproctitle"]
     from importlib.machinery import PathFinder
 
     package = PathFinder.find_spec("setproctitle")
@@ -32,5 +34,6 @@ def _load() -> ModuleType:
     module = spec.loader.create_module(spec)
     assert module
     spec.loader.exec_module(module)
+    module.getproctitle()  # prepares what would crash if memory were short later
     sys.modules["_setproctitle"] = module
     return module

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import re
 import resource
 import shutil
 import signal
@@ -17,9 +18,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from programs import DEADLINE, eventually, resolved, run, running
 
 C = Path("/usr/bin/multilog")
+LABEL = re.compile(rb"@[0-9a-f]{24}")
 needs_c = pytest.mark.skipif(not C.exists(), reason="C multilog is missing: Debian package daemontools")
 needs_strace = pytest.mark.skipif(
     not shutil.which("strace"), reason="strace is missing: Debian package strace"
@@ -30,9 +34,9 @@ def lines(first: int, last: int) -> bytes:
     return b"".join(b"line %06d\n" % number for number in range(first, last))
 
 
-def logged(home: Path) -> bytes:
+def logged(home: Path, log: str = "log") -> bytes:
     """All that the log holds, in order; while it is written to, perhaps less."""
-    files = [*sorted(home.glob("log/@*")), home / "log/current"]
+    files = [*sorted(home.glob(f"{log}/@*")), home / log / "current"]
     return b"".join(file.read_bytes() for file in files if file.exists())
 
 
@@ -62,6 +66,41 @@ def give(process: subprocess.Popen[bytes], text: bytes) -> None:
     assert process.stdin
     process.stdin.write(text)
     process.stdin.flush()
+
+
+# any script
+
+words = st.lists(
+    st.one_of(
+        st.text("+-", min_size=1, max_size=1).flatmap(
+            lambda sign: st.text("ab* ", max_size=5).map(sign.__add__)
+        ),
+        st.sampled_from(["e", "=file", "./log", "./two", "s4096", "n1000", "-*", "+*", "x"]),
+    ),
+    max_size=7,
+).filter(lambda script: script.count("./log") < 2 and script.count("./two") < 2)
+texts = st.lists(
+    st.one_of(st.text("ab *", max_size=8), st.sampled_from(["a" * 200, "b" * 201, "ab" * 500, "a" * 5000])),
+    max_size=30,
+).map("\n".join)
+
+
+@needs_c
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(script=words, text=texts, labels=st.booleans())
+def test_any_script_does_what_it_does_in_the_original(
+    tmp_path: Path, script: list[str], text: str, labels: bool
+) -> None:
+    outcomes = []
+    for program in (str(C), "multilog"):
+        home = tmp_path / "home"
+        shutil.rmtree(home, ignore_errors=True)
+        home.mkdir()
+        done = run(program, *(["t"] if labels else []), *script, cwd=home, stdin=text.encode())
+        status = (home / "file").read_bytes() if (home / "file").exists() else b""
+        logs = [logged(home, name) for name in ("log", "two")]
+        outcomes.append((done.returncode, *(LABEL.sub(b"@", part) for part in (done.stderr, status, *logs))))
+    assert outcomes[0] == outcomes[1]
 
 
 # what runs out
