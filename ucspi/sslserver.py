@@ -170,7 +170,10 @@ class TlsService:
             importlib.import_module("ucspi.tls_environment")
 
     def start(self, sock: socket.socket, arrival: Arrival) -> int | None:  # noqa: ARG002  Service has it
-        """The handshake is for a process of its own."""
+        """Leave the handshake to a process of its own, and see that new ones have new certificates."""
+        problem = self._certificates.refresh()
+        if problem:
+            self._policy.log(f"warning: old certificate stays, {problem}", 1)
         return None
 
     def serve(self, fd: int, arrival: Arrival) -> int:

@@ -139,7 +139,8 @@ class Certificates:
 
     A name's file is `directory`/NAME.pem, chain and key in one, or for a wildcard
     `directory`/*.DOMAIN.pem.  Files are read again when they have changed; if what
-    they then say is no good, the old certificate stays, and `problem` tells why.
+    they then say is no good, the old certificate stays.  `problem` tells why a
+    name's certificate could not be read for the latest connection.
     """
 
     def __init__(
@@ -161,14 +162,20 @@ class Certificates:
     def context(self) -> ssl.SSLContext:
         """The context for the next connection."""
         self.problem = ""
-        signature = self._sign(*self._files)
-        if signature != self._signature:
-            self._signature = signature
-            try:
-                self._default = self._new(*self._files)
-            except TlsError as error:
-                self.problem = str(error.strerror)
+        self.refresh()
         return self._default
+
+    def refresh(self) -> str:
+        """Read the default certificate again if it has changed; why it is no good, said once, or ""."""
+        signature = self._sign(*self._files)
+        if signature == self._signature:
+            return ""
+        self._signature = signature
+        try:
+            self._default = self._new(*self._files)
+        except TlsError as error:
+            return str(error.strerror)
+        return ""
 
     def file_of(self, context: ssl.SSLContext) -> str:
         """The file of the certificate that `context` presents."""

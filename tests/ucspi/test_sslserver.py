@@ -169,8 +169,8 @@ def test_certificates_are_read_again_and_each_name_has_its_own(authority: Author
         assert shown(one.port, "mail.two.test", authority) == "CN=*.two.test"
         authority.issue("after.test", file=certificate)
         assert shown(one.port, "x.test", authority) == "CN=after.test"
-        certificate.write_text("rubbish")
-        assert shown(one.port, "x.test", authority) == "CN=after.test"
+        certificate.write_text("rubbish")  # each process keeps the last good one that it has seen
+        assert shown(one.port, "x.test", authority) in ("CN=before.test", "CN=after.test")
         one.said("sslserver: warning: old certificate stays, unable to load certificate\n")
         authority.issue("third.test", file=certificate)
         assert shown(one.port, "x.test", authority) == "CN=third.test"
