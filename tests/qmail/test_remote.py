@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import opensmtpd
 import postfix
 import pytest
 from name_server import name_server
@@ -36,6 +37,7 @@ NAMES = [
     "mx-host=me.test,d.test,10", "mx-host=me.test,a.test,20", "host-record=d.test,10.9.0.1",
     "mx-host=behind.test,a.test,10", "mx-host=behind.test,d.test,20",
     "mx-host=lo.test,l.test,10", "host-record=l.test,127.0.0.1",
+    "mx-host=opensmtpd.test,e.test,10", "host-record=e.test,10.9.0.5",
     "mx-host=gone.test,nowhere.test,10",
     "mx-host=qmtp.test,a.test,12801",
     "host-record=plain.test,10.9.0.2",
@@ -238,9 +240,9 @@ class Network:
         self.home = mail_home
         mail_home.control("timeoutconnect", "1\n")
 
-    def send(self, host: str) -> tuple[list[bytes], bytes]:
+    def send(self, host: str, *recipients: str) -> tuple[list[bytes], bytes]:
         with self.hosts.ours.entered():
-            return remote(self.home, host, DNSCACHEIP="10.9.0.2")
+            return remote(self.home, host, *recipients, DNSCACHEIP="10.9.0.2")
 
     @contextlib.contextmanager
     def server(
@@ -385,6 +387,23 @@ def test_without_qmtp_after_all_smtp_serves(network: Network) -> None:
     with network.server() as server:
         assert network.send("qmtp.test")[0] == [b"r", b"K"]
     assert server.messages == [WIRE]
+
+
+@through_dns
+@pytest.mark.skipif(not opensmtpd.usable(), reason=f"no OpenSMTPD unpacked in {opensmtpd.PLACE}")
+def test_opensmtpd_as_exchanger_delivers_it(network: Network) -> None:
+    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+        Path(name).chmod(0o755)  # OpenSMTPD runs as several users
+        with network.hosts.theirs.entered():
+            mail = stack.enter_context(opensmtpd.opensmtpd(Path(name), "10.9.0.5", 25))
+        joe, nobody = (f"{box}@{opensmtpd.DOMAIN}" for box in ("joe", "nobody"))
+        letters, report = network.send(opensmtpd.DOMAIN, joe, nobody)
+        assert letters == [b"r", b"h", b"K"], report
+        assert b"10.9.0.5 does not like recipient.\nRemote host said: 5" in report
+        (delivered,) = eventually(lambda: list(mail.glob("*")), "the message")
+        header, _, body = delivered.read_bytes().partition(b"\n\n")
+        assert b"\nSubject: x\n" in header
+        assert body == b".dot\nbody\n"
 
 
 def _listens_on(address: str, port: int) -> bool:
