@@ -16,6 +16,7 @@ The server has no threads, and gives all workers of one kind the same user.
 from __future__ import annotations
 
 import gc
+import mmap
 import os
 import resource
 import socket
@@ -96,7 +97,7 @@ def _work(theirs: socket.socket, handler: Callable[[bytes, list[int]], int]) -> 
     chain.close_on_exec(keep=[theirs.fileno()])
     channel = socket.socket(fileno=chain.out_of_the_way(theirs.detach()))
     surroundings = _Surroundings()
-    buffer = bytearray(MAX_JOB)
+    buffer = mmap.mmap(-1, MAX_JOB)  # takes memory only as far as a job fills it
     while True:
         try:
             size, rights, _, _ = channel.recvmsg_into([buffer], RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
@@ -104,7 +105,7 @@ def _work(theirs: socket.socket, handler: Callable[[bytes, list[int]], int]) -> 
             return 0
         if not size:
             return 0
-        status = handler(bytes(memoryview(buffer)[:size]), _descriptors(rights))
+        status = handler(buffer[:size], _descriptors(rights))
         if not surroundings.put_back():
             return status
         try:
