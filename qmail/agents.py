@@ -8,6 +8,7 @@ the message on descriptor 0, and 1 and 2 go where the server wants them.
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Sequence
 
 from supervise import accounts, chain, title
@@ -40,7 +41,9 @@ class Agent:
 class Agents:
     """Starts children, and keeps the workers that have nothing to do for a while."""
 
-    def __init__(self) -> None:
+    def __init__(self, descriptors: tuple[int, int]) -> None:
+        """`descriptors`: the limits on open files that the children are to have."""
+        self._descriptors = descriptors
         self._idle: dict[Kind, list[Agent]] = {}
         self._count = 0
 
@@ -58,7 +61,7 @@ class Agents:
         good.  OSError: no fork.
         """
         if module is None:
-            return Agent(chain.fork(argv[0], lambda: _execute(argv, user, fds, unable)))
+            return Agent(chain.fork(argv[0], lambda: self._execute(argv, user, fds, unable)))
         payload = os.fsencode("\0".join(argv))
         while agent := self._take((module, user)):
             assert agent.worker
@@ -67,9 +70,25 @@ class Agents:
                 return agent
             except OSError:  # it died while idle
                 agent.worker.close()
-        worker = Worker.start(argv[0], Performer(module, user))
+        worker = Worker.start(argv[0], Performer(module, user, self._descriptors))
         worker.assign(payload, fds)
         return Agent(worker.pid, worker, (module, user))
+
+    def _execute(
+        self, argv: Sequence[str], user: User | None, fds: Sequence[int], unable: tuple[int, int]
+    ) -> int:
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._descriptors)
+        try:
+            if user:
+                accounts.become(*user, [user[1]])
+        except OSError:
+            return NOT_ALLOWED
+        message, output = fds
+        try:
+            chain.arrange({0: message, 1: output, 2: output})
+            chain.run(argv)
+        except OSError as error:
+            return unable[0] if temporary(error) else unable[1]
 
     def _take(self, kind: Kind) -> Agent | None:
         """Of the idle ones that which was used last, so that the others grow old."""
@@ -109,27 +128,14 @@ class Agents:
         return self._count
 
 
-def _execute(argv: Sequence[str], user: User | None, fds: Sequence[int], unable: tuple[int, int]) -> int:
-    try:
-        if user:
-            accounts.become(*user, [user[1]])
-    except OSError:
-        return NOT_ALLOWED
-    message, output = fds
-    try:
-        chain.arrange({0: message, 1: output, 2: output})
-        chain.run(argv)
-    except OSError as error:
-        return unable[0] if temporary(error) else unable[1]
-
-
 class Performer:
     """What a worker does: it becomes its user once, and then calls the program for each job."""
 
-    def __init__(self, module: str, user: User | None) -> None:
+    def __init__(self, module: str, user: User | None, descriptors: tuple[int, int]) -> None:
         self._program = chain.load(module)  # before the fork, so that all share it
         self._user = user
-        self._entered = user is None
+        self._descriptors = descriptors
+        self._entered = False
 
     def __call__(self, payload: bytes, fds: list[int]) -> int:
         argv = os.fsdecode(payload).split("\0")
@@ -148,9 +154,10 @@ class Performer:
 
     def _run(self, argv: Sequence[str]) -> int:
         if not self._entered:
-            assert self._user
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._descriptors)
             try:
-                accounts.become(*self._user, [self._user[1]])
+                if self._user:
+                    accounts.become(*self._user, [self._user[1]])
             except OSError:
                 return NOT_ALLOWED
             self._entered = True

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import math
 import os
+import resource
 import select
 import signal
 import time
@@ -27,6 +28,7 @@ from supervise.signals import SignalPipe
 
 DEFAULT_LIMIT = 120  # deliveries at a time: qmail's conf-spawn
 ORDERS, REPORTS = 0, 1  # descriptors
+OTHER_DESCRIPTORS = 200  # the server's own, and the idle workers'
 CHUNK = 16 * 1024  # bytes
 IDLE_LIMIT = 60.0  # seconds that a worker may wait for its next delivery, or a bit more
 TOO_LONG = b"\nError report too long, sorry.\n"
@@ -85,6 +87,15 @@ class Delivery:
             self.output = self.output[: most - len(TOO_LONG) - 3] + TOO_LONG
 
 
+def _allow_descriptors(wanted: int) -> tuple[int, int]:
+    """Raise the soft limit on open files to `wanted`, as far as the hard one goes; return the old limits."""
+    soft, hard = limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    return limits
+
+
 class Spawner:
     """The server.  `first` says for a proper order what to run, or what to report at once."""
 
@@ -96,7 +107,7 @@ class Spawner:
         self._orders = OrderReader(self._slot_bytes)
         self._reading = self._writing = True
         self._deliveries: dict[int, Delivery] = {}  # by slot
-        self._agents = Agents()
+        self._agents = Agents(_allow_descriptors(3 * limit + OTHER_DESCRIPTORS))
         self._sweep = 0.0  # when to look for workers idle for too long
         self._working: dict[int, Delivery] = {}  # by the pid of the agent
         self._ready: dict[int, Callable[[], None]] = {}  # by descriptor

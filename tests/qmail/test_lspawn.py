@@ -191,6 +191,18 @@ def test_above_255_deliveries_slots_have_two_bytes(home: MailHome) -> None:
         assert started.report() == (500, b"ZInternal error: delnum too big. (#4.3.5)\n")
 
 
+def test_many_deliveries_at_a_time_need_no_higher_limit_on_open_files(home: MailHome) -> None:
+    home.control("conf-spawn", "150\n")
+    instructions(home, "|while test ! -e go; do sleep 0.5; done; ulimit -n", "wait")
+    limited = ("sh", "-c", 'ulimit -S -n 100; exec "$@"', "sh")
+    with spawner(home, "qmail-lspawn", "./Maildir/", under=limited) as started:
+        for slot in range(150):
+            started.order(slot, b"wait@x")
+        (home.path / "user/go").touch()
+        reports = {started.report() for _ in range(150)}
+    assert reports == {(slot, b"K100\ndid 0+0+1\n") for slot in range(150)}
+
+
 @pytest.mark.parametrize(("setting", "limit"), [("0", 1), ("255", 255), ("99999999", 65000), ("x", 120)])
 def test_the_limit_is_what_the_setting_can_mean(home: MailHome, setting: str, limit: int) -> None:
     home.control("conf-spawn", setting)
