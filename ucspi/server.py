@@ -101,7 +101,9 @@ class Server:
             self._log_status(0)
             while True:
                 self._listen_or_not()
-                for fd, _ in self._poll.poll(self._patience()):
+                ready = [fd for fd, _ in self._poll.poll(self._patience())]
+                # Listeners last: a new worker may get the descriptor of one that was dismissed just now.
+                for fd in sorted(ready, key=self._listeners.__contains__):
                     if fd in self._workers:
                         self._hear(self._workers[fd])
                     elif fd in self._listeners:
