@@ -1,4 +1,4 @@
-"""An OpenSMTPD of the test's own.  Needs root, and Debian's package unpacked, for it conflicts with Postfix's:
+"""An OpenSMTPD of the test's own.  Needs root, and Debian's package unpacked, as it conflicts with Postfix:
 
     apt-get download opensmtpd && dpkg -x opensmtpd_*.deb /opt/opensmtpd
 

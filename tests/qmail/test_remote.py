@@ -217,7 +217,7 @@ def test_a_whole_postfix_delivers_it(mail_home: MailHome) -> None:
             eventually(lambda: len(list((maildir / "new").glob("*"))) == 2, "both copies")
             for copy in (maildir / "new").iterdir():
                 header, _, body = copy.read_bytes().partition(b"\n\n")
-                assert b"\nSubject: x\n" in header
+                assert b"\nSubject: x" in header
                 assert body == b".dot\nbody\n"
 
 
@@ -402,7 +402,7 @@ def test_opensmtpd_as_exchanger_delivers_it(network: Network) -> None:
         assert b"10.9.0.5 does not like recipient.\nRemote host said: 5" in report
         (delivered,) = eventually(lambda: list(mail.glob("*")), "the message")
         header, _, body = delivered.read_bytes().partition(b"\n\n")
-        assert b"\nSubject: x\n" in header
+        assert b"\nSubject: x" in header
         assert body == b".dot\nbody\n"
 
 
