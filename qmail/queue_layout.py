@@ -8,9 +8,8 @@ recognised by what is on disk.  docs/QUEUE.md tells what the files mean.
 
 from __future__ import annotations
 
-import fcntl
 import os
-import struct
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +20,7 @@ SPLIT = 23
 TCPTO_SIZE = 1024  # bytes
 ALWAYS_SPLIT = ("mess", "info", "local", "remote")
 SPLIT_BY_BIG_TODO = ("intd", "todo")
-FLAGS = struct.Struct("=I")
-LONG = struct.calcsize("l")  # bytes; what the numbers below claim
+LONG = (sys.maxsize.bit_length() + 1) // 8  # bytes; what the numbers below say of a flag word of four
 GET_FLAGS = 2 << 30 | LONG << 16 | 0x6601  # FS_IOC_GETFLAGS
 SET_FLAGS = 1 << 30 | LONG << 16 | 0x6602  # FS_IOC_SETFLAGS
 TOP_DIRECTORY = 0x20000  # as by chattr +T
@@ -164,10 +162,12 @@ def spread(path: str) -> None:
     over those of files removed in the last minutes, one by one: with a queue
     in one place creating a file soon takes 0.5 ms, otherwise 0.02 ms.
     """
+    import fcntl  # for the few who make a queue
+
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        (flags,) = FLAGS.unpack(fcntl.ioctl(fd, GET_FLAGS, bytes(FLAGS.size)))
-        fcntl.ioctl(fd, SET_FLAGS, FLAGS.pack(flags | TOP_DIRECTORY))
+        flags = int.from_bytes(fcntl.ioctl(fd, GET_FLAGS, bytes(4)), sys.byteorder)
+        fcntl.ioctl(fd, SET_FLAGS, (flags | TOP_DIRECTORY).to_bytes(4, sys.byteorder))
     except OSError:  # another file system, or not ours
         pass
     finally:

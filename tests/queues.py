@@ -8,7 +8,7 @@ from pathlib import Path
 from programs import BIN, environment
 
 from qmail import queue_layout
-from qmail.queue_layout import Queue
+from qmail.queue_layout import Owners, Queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class MailHome:
         return sorted(str(path.relative_to(self.path / "queue")) for path in found)
 
 
-def make_home(path: Path, *, big_todo: bool = False) -> MailHome:
+def make_home(path: Path, *, big_todo: bool = False, owners: Owners | None = None) -> MailHome:
     (path / "control").mkdir(parents=True)
     (path / "control/me").write_text("mx.example.org\n")
     (path / "bin").symlink_to(BIN)
-    queue_layout.create(str(path / "queue"), big_todo=big_todo)
+    queue_layout.create(str(path / "queue"), owners, big_todo=big_todo)
     return MailHome(path)

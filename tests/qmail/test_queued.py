@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from programs import eventually, run, running
+from programs import BIN, eventually, run, running
 from queues import MailHome, make_home
 from traces import needs_strace
 
 from qmail import queue_socket
+from qmail.queue_layout import Owners
 from qmail.queue_socket import REQUEST, HandOver, Parcel
 from qmail.verdicts import Refused
 
@@ -293,3 +296,37 @@ def event_of(line: str) -> str:
         if line.startswith(start):
             return event
     return ""
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be two users")
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="setpriv is not installed")
+def test_a_user_who_may_not_write_the_queue_is_named_as_the_kernel_says() -> None:
+    """qmailq and a client, by numbers that no account has; nothing is setuid."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        home = make_home(Path(name) / "home", owners=Owners(64011, 64015, 64014, 64010))
+        (home.path / "queued").mkdir()
+        os.chown(home.path / "queued", 64011, 64010)
+        (home.path / "message").write_bytes(b"S: x\n\nb\n")
+        (home.path / "envelope").write_bytes(ENVELOPE + b"\0")
+        with running(*as_user(64011), BIN / "qmail-queued", env=home.environment()):
+            eventually(lambda: is_ready(home), "qmail-queued listens")
+            with (
+                (home.path / "message").open("rb") as message,
+                (home.path / "envelope").open("rb") as envelope,
+            ):
+                client = subprocess.run(
+                    [*as_user(64099), str(BIN / "qmail-queue")], stdin=message, stdout=envelope,
+                    env=home.environment(), timeout=60, check=False,
+                )  # fmt: skip
+        assert client.returncode == 0
+        (queued,) = home.queued()
+        assert re.match(rb"Received: \(qmail \d+ invoked by uid 64099\); ", queued.message)
+        assert re.match(rb"u64099\0p\d+\0F", queued.envelope)
+        owners = {(home.path / "queue" / file).stat().st_uid for file in home.files()}
+        assert owners == {64011}
+
+
+def as_user(uid: int) -> list[str]:
+    return ["setpriv", f"--reuid={uid}", "--regid=64010", "--clear-groups"]
