@@ -96,10 +96,10 @@ class Draft:
         """Wait until the content is on disk; return the directories that have new names."""
         for path, fd in self._files.items():
             try:
-                if self.ok:
-                    os.fsync(fd)
+                os.fsync(fd)
             except OSError:
                 self._fail("trouble fsyncing", path)
+                break
         self.close()
         return {os.path.dirname(path) for path in self._unwritten}
 
