@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     Note = Callable[[bytes], object]
     """Is told an address after its rewriting, as an envelope has it."""
 
-LONGEST = 1 << 20  # bytes; for what stands between two commas
+LONGEST = 1 << 20  # bytes; for what stands between two commas, give or take LONG
 COMMA = MARKS[","]
 PHRASE = frozenset((COMMENT, ATOM, QUOTED, "@", "."))
 WORD = frozenset((ATOM, QUOTED, LITERAL))

@@ -50,6 +50,11 @@ def test_instructions(line: bytes, instructions: list[tuple[str, bytes]]) -> Non
     assert list(reader.read(line)) == instructions
 
 
+def test_a_line_with_a_nul_is_no_line() -> None:
+    with pytest.raises(Unparsable):
+        list(reader.read(b"a@b.c\0d"))
+
+
 @given(st.binary() | st.text('ab,@.<>:;()[]"\\ |/#').map(str.encode))
 def test_any_line_is_understood_or_unparsable(line: bytes) -> None:
     try:

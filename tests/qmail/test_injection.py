@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmail.envelope import EnvelopeReader
+from qmail.header.addresses import TooLong
 from qmail.header.fields import Reader
 from qmail.header.rewriting import Rewriter
 from qmail.header.tokens import tokenise
-from qmail.injection import HIDDEN, Identity, Injection, Refused, Stamp
+from qmail.injection import HIDDEN, LONGEST_FIELD, Identity, Injection, Refused, Stamp, whole
 
 rewriter = Rewriter(tokenise("@box"), tokenise(".example.org"), tokenise(".plus.net"))
 stamp = Stamp(812090813, 12345, b"id.example.org")
@@ -140,3 +141,31 @@ def test_followups_go_to_lists(message: bytes, asked: bytes) -> None:
     header, _, _ = injected(message, {}, frozenset([b"list@x.y"]))
     assert (b"Mail-Followup-To: L" in header) == bool(asked)
     assert asked in header
+
+
+def test_a_name_may_go_into_a_comment() -> None:
+    header, _, _ = injected(b"\n", {b"USER": b"joe", b"QMAILNAME": b"Joe (x)", b"QMAILINJECT": b"c"})
+    assert b"\nFrom: joe@box.example.org (Joe \\(x\\))\n" in header
+    header, _, _ = injected(b"\n", {b"USER": b"j o", b"QMAILNAME": b"Joe"})
+    assert b'\nFrom: "Joe" <"j o"@box.example.org>\n' in header
+
+
+def test_unwanted_fields_are_replaced() -> None:
+    message = b"From: a@b.c\nMessage-ID: <1@x>\nReturn-Path: d@e.f\n\n"
+    header, _, envelope = injected(message, {b"USER": b"joe", b"QMAILINJECT": b"fis"})
+    assert b"From: joe@box.example.org\n" in header
+    assert b"a@b.c" not in header
+    assert b"<1@x>" not in header
+    assert envelope.startswith(b"Fjoe@box.example.org\0")
+
+
+@pytest.mark.parametrize("variable", [b"QMAILHOST", b"QMAILSHOST"])
+def test_an_impossible_host_of_ones_own_is_refused(variable: bytes) -> None:
+    with pytest.raises(Refused):
+        injected(b"\n", {b"USER": b"joe", variable: b"x>y"})
+
+
+def test_a_field_of_addresses_has_its_limit() -> None:
+    with pytest.raises(TooLong):
+        whole([b"x" * LONGEST_FIELD, b"x"])
+    assert len(whole([b"x" * LONGEST_FIELD])) == LONGEST_FIELD

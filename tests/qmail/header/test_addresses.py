@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmail.header.addresses import AsTheyAre, rewritten
+from qmail.header.addresses import LONGEST, AsTheyAre, TooLong, rewritten
 from qmail.header.rewriting import Rewriter
 from qmail.header.tokens import LONG, Token, Unparsable, tokenise
 
@@ -151,3 +151,9 @@ def test_ten_thousand_addresses_need_little_more_room_than_their_text() -> None:
         tracemalloc.stop()
     assert result.count(b"@") == 10_000
     assert peak < 30 * len(field)
+
+
+def test_what_stands_between_two_commas_has_its_limit() -> None:
+    with pytest.raises(TooLong):
+        rewritten(b"To: a@b.c, " + b"x" * (LONGEST + 1) + b", d", AsTheyAre())
+    assert addresses_of(b"a@b.c, " + b"x" * (LONGEST // 2) + b", d")[::2] == [b"d", b"a@b.c"]
