@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import time
 
 from supervise import chain, status
@@ -13,7 +12,12 @@ from supervise.program import TEMPORARY, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    import signal
+    from collections.abc import Callable, Mapping
+
+    from supervise.program import Program
+else:
+    import _signal as signal  # the same without enums, which cost time and memory
 
 LOG_TIME = 10.0  # seconds for a log to reach the end of its input
 DEAF = 50  # attempts to tell a supervise something
@@ -56,18 +60,20 @@ class Service:
             return False
         return True
 
-    def start(self) -> None:
-        """Start what does not run."""
+    def start(self, supervise: Program | None) -> None:
+        """Start what does not run, with the toolkit's own `supervise` or, if None, what PATH has."""
         if not self.pid:
             descriptors = {1: self.pipe[1]} if self.pipe else {}
-            self.pid = self._fork(self.name, descriptors, ["supervise", self.name])
+            self.pid = self._fork(supervise, self.name, descriptors, self.name)
         if self.pid and self.pipe and not self.log_pid:
-            self.start_log(self.pipe[0])
+            self.start_log(supervise, self.pipe[0])
 
-    def start_log(self, source: int) -> None:
-        self.log_pid = self._fork(f"{self.name}/log", {0: source}, ["supervise", "log"], self.name)
+    def start_log(self, supervise: Program | None, source: int) -> None:
+        self.log_pid = self._fork(supervise, f"{self.name}/log", {0: source}, "log", self.name)
 
-    def _fork(self, what: str, fds: Mapping[int, int], argv: Sequence[str], directory: str = "") -> int:
+    def _fork(
+        self, supervise: Program | None, what: str, fds: Mapping[int, int], operand: str, directory: str = ""
+    ) -> int:
         def body() -> int:
             problem = f"unable to set up descriptors for {what}"
             try:
@@ -77,7 +83,9 @@ class Service:
                 if directory:
                     os.chdir(directory)
                 problem = f"unable to start supervise {what}"
-                chain.run(argv)
+                if supervise:
+                    return chain.call(supervise, ("supervise", operand))
+                chain.run(("supervise", operand))
             except OSError as error:
                 warn(f"{problem}: {reason(error)}")
             return TEMPORARY
@@ -106,7 +114,7 @@ class Service:
                 os.close(end)
         self.pipe = None
 
-    def end(self, urgency: int) -> bool:
+    def end(self, urgency: int, supervise: Program | None) -> bool:
         """Go on ending it; True once all of it has ended.
 
         The service goes down first.  Its log runs on until it has read all,
@@ -116,11 +124,11 @@ class Service:
         if self.pid:
             self._tell(self.pid, b"dx" if urgency == 1 else b"dxk")
             if self.pipe and not self.log_pid:
-                self.start_log(self.pipe[0])
+                self.start_log(supervise, self.pipe[0])
             return False
-        return not self.pipe or self._end_log(urgency, *self.pipe)
+        return not self.pipe or self._end_log(urgency, supervise, *self.pipe)
 
-    def _end_log(self, urgency: int, source: int, sink: int) -> bool:
+    def _end_log(self, urgency: int, supervise: Program | None, source: int, sink: int) -> bool:
         if sink >= 0:
             os.close(sink)  # now the log's input ends with what is in the pipe
             self.pipe = source, -1
@@ -130,7 +138,7 @@ class Service:
                 urgency = 2  # somebody whom the service left behind holds the pipe
             self._tell(self.log_pid, (_last_orders(self.log_pid), b"dx", b"dxk")[urgency - 1])
         elif not self._log_over and _holds_data(source):
-            self.start_log(source)  # it was killed, or is between two lives
+            self.start_log(supervise, source)  # it was killed, or is between two lives
         return not self.log_pid
 
     def _tell(self, pid: int, commands: bytes) -> None:

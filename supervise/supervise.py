@@ -48,7 +48,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import time
 
 from supervise import chain
@@ -61,6 +60,7 @@ from supervise.status import Status, normally_up
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterable, Sequence
     from typing import Protocol
 
@@ -94,7 +94,8 @@ if TYPE_CHECKING:
         @property
         def kill_after(self) -> float | None:
             """Seconds from TERM to KILL."""
-
+else:
+    import _signal as signal  # the same without enums, which cost time and memory
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 COMMANDS = {"u": Event.UP, "d": Event.DOWN, "o": Event.ONCE, "x": Event.LEAVE}

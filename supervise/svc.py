@@ -34,7 +34,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 
 from supervise.durable import write_all
 from supervise.errors import reason
@@ -44,9 +43,12 @@ from supervise.status import CONTROL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
     from types import TracebackType
     from typing import Literal
+else:
+    import _signal as signal  # the same without enums, which cost time and memory
 
 COMMANDS = "udopchaitkx"
 HELP = (

@@ -35,7 +35,6 @@ import gc
 import os
 import resource
 import select
-import signal
 import stat
 import time
 
@@ -47,7 +46,12 @@ from supervise.signals import SignalPipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Callable, Sequence
+
+    from supervise.program import Program
+else:
+    import _signal as signal  # the same without enums, which cost time and memory
 
 CAUGHT = (signal.SIGCHLD, signal.SIGHUP)
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -64,7 +68,10 @@ def main(argv: Sequence[str]) -> int:
     if argv:
         with unable_to(f"chdir to {argv[0]}"):
             os.chdir(argv[0])
-    chain.preload("supervise")
+    if chain.preload("supervise"):
+        from supervise.rehearsal import rehearse
+
+        rehearse(f"/tmp/svscan.{os.getpid()}", ["svscan", *argv])
     gc.collect()
     gc.freeze()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -100,7 +107,8 @@ class Scanner:
                 self._look()
                 self._next_look = time.monotonic() + PERIOD
             self._wait(self._next_look - time.monotonic())
-        while not all([service.end(self._urgency) for service in self._services.values()]):
+        supervise = chain.preload("supervise")
+        while not all([service.end(self._urgency, supervise) for service in self._services.values()]):
             self._wait(MOMENT)
             self._reap()
         for service in self._services.values():
@@ -130,13 +138,14 @@ class Scanner:
 
     def _look(self) -> None:
         """Start what is new, and what has ended; forget what is gone."""
+        supervise = chain.preload("supervise")  # whichever is first in PATH today
         for service in self._services.values():
             service.active = False
         try:
             with os.scandir(".") as entries:
                 for entry in entries:
                     if not entry.name.startswith("."):
-                        self._take_up(entry)
+                        self._take_up(entry, supervise)
         except OSError as error:
             warn(f"unable to read directory: {reason(error)}")
             return
@@ -145,7 +154,7 @@ class Scanner:
                 service.close_pipe()
                 del self._services[key]
 
-    def _take_up(self, entry: os.DirEntry[str]) -> None:
+    def _take_up(self, entry: os.DirEntry[str], supervise: Program | None) -> None:
         try:
             found = os.stat(entry.name)
         except OSError as error:
@@ -165,7 +174,7 @@ class Scanner:
             self._services[key] = service
         service.active = True
         service.name = entry.name
-        service.start()
+        service.start(supervise)
 
     def _end_everything(self) -> None:
         """As process 1: ask all that is left to end, and give it a while."""

@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
 
 from supervise import chain
@@ -38,7 +37,10 @@ from supervise.signals import SignalPipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Sequence
+else:
+    import _signal as signal  # the same without enums, which cost time and memory
 
 SERVICES = "/service"
 PLACES = "/command:/usr/local/bin:/usr/local/sbin:/bin:/sbin:/usr/bin:/usr/sbin:/usr/X11R6/bin"
