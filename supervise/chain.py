@@ -23,6 +23,7 @@ import gc
 import os
 import sys
 import time
+from posix import environ  # the dictionary within os.environ: bytes, and read without running Python
 
 from supervise.errors import reason
 from supervise.program import TEMPORARY, Become, Fatal, Program, say
@@ -37,6 +38,7 @@ else:
 
 DEFAULT_PATH = "/bin:/usr/bin"
 FLOORS = ("supervise", "ucspi", "qmail")
+INTERPRETER = os.fsencode(f"{sys.prefix}/bin/python")
 SCRIPT_SIZE = 1024  # bytes; a console script is shorter
 SIGNALS: tuple[int, ...] = tuple(signal.valid_signals())
 OWN_FDS = range(64, 80)  # the descriptors that a worker keeps for itself
@@ -68,11 +70,10 @@ def own_module(file: str) -> str | None:
         return None
     finally:
         os.close(fd)
-    if not script.startswith(b"#!"):
+    if not script.startswith(b"#!") or INTERPRETER not in script:
         return None
     first, second, *rest = [*script.split(b"\n"), b""]
-    interpreter = os.fsencode(f"{sys.prefix}/bin/python")
-    if interpreter not in first and interpreter not in second:  # second: a path too long for #!
+    if INTERPRETER not in first and INTERPRETER not in second:  # second: a path too long for #!
         return None
     for line in rest:
         words = line.decode("ascii", "replace").split()
@@ -300,22 +301,23 @@ def spawn(
     close-on-exec is inherited.  Raises OSError if there is no such program,
     or no fork.
     """
-    new_env = dict(os.environ) if env is None else env
     wanted = dict(fds or {})
     # Of a path, posix_spawn itself says whether it can be run; PATH must be searched first.
     file, module = (argv[0], own_module(argv[0])) if "/" in argv[0] else find(argv[0])
     if module:
-        image = Become(module, file, argv, new_env)
+        image = Become(module, file, argv, dict(os.environ) if env is None else env)
 
         def body() -> int:
             arrange(wanted)
             raise image
 
         return fork(os.path.basename(argv[0]), body)
-    return _posix_spawn(file, argv, new_env, wanted)
+    return _posix_spawn(file, argv, environ if env is None else env, wanted)
 
 
-def _posix_spawn(file: str, argv: Sequence[str], env: Mapping[str, str], wanted: Mapping[int, int]) -> int:
+def _posix_spawn(
+    file: str, argv: Sequence[str], env: Mapping[str, str] | Mapping[bytes, bytes], wanted: Mapping[int, int]
+) -> int:
     # A source that is a target too is copied out of harm's way first.
     spare = max([2, *wanted, *wanted.values()]) + 1
     copies = {

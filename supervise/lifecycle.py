@@ -7,8 +7,8 @@ all is over.  A script that is missing counts as one that has run well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 
 class Phase(Enum):
@@ -44,8 +44,7 @@ class Event(Enum):
     NO_FORK = "what was to run could not be started"
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """A phase, what is wanted, and whether supervise is to leave when all is over."""
 
     phase: Phase
@@ -98,21 +97,20 @@ def step(state: State, event: Event) -> State:
     phase = MOVES.get((state.phase, event), state.phase)
     if phase is state.phase and event in (Event.ENDED, Event.FAILED):
         phase = AFTER.get((phase, _serious(state)), phase)
-    return replace(state, phase=phase)
+    return State(phase, state.want, state.leaving)
 
 
 def _wish(state: State, event: Event) -> State:
     """What is wanted after `event`, in the old phase."""
     if event is Event.LEAVE:
-        state = replace(state, leaving=True)
         idle = state.phase is Phase.RESTING and state.want is Want.UP
-        return replace(state, phase=Phase.CLOSING) if idle else state
+        return State(Phase.CLOSING if idle else state.phase, state.want, True)
     if event in WISHES:
-        return replace(state, want=WISHES[event])
+        return state._replace(want=WISHES[event])
     if event is Event.FAILED and state.phase in (Phase.STARTING, Phase.UP, Phase.FINISHING):
-        return replace(state, want=Want.DOWN)
+        return state._replace(want=Want.DOWN)
     if event is Event.ENDED and state.phase is Phase.UP and state.want is Want.ONCE:
-        return replace(state, want=Want.OVER)
+        return state._replace(want=Want.OVER)
     return state
 
 

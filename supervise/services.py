@@ -13,7 +13,7 @@ from supervise.program import TEMPORARY, say
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from supervise.program import Program
 else:
@@ -63,21 +63,27 @@ class Service:
     def start(self, supervise: Program | None) -> None:
         """Start what does not run, with the toolkit's own `supervise` or, if None, what PATH has."""
         if not self.pid:
-            descriptors = {1: self.pipe[1]} if self.pipe else {}
-            self.pid = self._fork(supervise, self.name, descriptors, self.name)
+            self.pid = self._fork(supervise, self.name, self.pipe[1] if self.pipe else -1, 1, self.name)
         if self.pid and self.pipe and not self.log_pid:
             self.start_log(supervise, self.pipe[0])
 
     def start_log(self, supervise: Program | None, source: int) -> None:
-        self.log_pid = self._fork(supervise, f"{self.name}/log", {0: source}, "log", self.name)
+        self.log_pid = self._fork(supervise, f"{self.name}/log", source, 0, "log", self.name)
 
     def _fork(
-        self, supervise: Program | None, what: str, fds: Mapping[int, int], operand: str, directory: str = ""
+        self,
+        supervise: Program | None,
+        what: str,
+        source: int,
+        target: int,
+        operand: str,
+        directory: str = "",
     ) -> int:
         def body() -> int:
             problem = f"unable to set up descriptors for {what}"
             try:
-                chain.arrange(fds)
+                if source >= 0:
+                    os.dup2(source, target)
                 self._in_child()
                 problem = f"unable to switch to {directory}"
                 if directory:

@@ -209,8 +209,8 @@ class Supervisor:
 
     def announce(self) -> None:
         pid = self.child if self.state.phase in SERVING else 0
-        self.directory.announce(Status(self.changed, pid, self.paused, LETTERS.get(self.state.want, "")))
         self.habits.announce(self.state, self.changed, self.start_at)
+        self.directory.announce(Status(self.changed, pid, self.paused, LETTERS.get(self.state.want, "")))
 
     def pause(self) -> None:
         """Let what was started be for a while; so a service that ends at once is no busy loop."""

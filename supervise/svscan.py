@@ -68,17 +68,17 @@ def main(argv: Sequence[str]) -> int:
     if argv:
         with unable_to(f"chdir to {argv[0]}"):
             os.chdir(argv[0])
-    if chain.preload("supervise"):
-        from supervise.rehearsal import rehearse
-
-        rehearse(f"/tmp/svscan.{os.getpid()}", ["svscan", *argv])
+    chain.preload("supervise")
     gc.collect()
     gc.freeze()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     _allow_descriptors(DESCRIPTORS, limits)
 
+    others = _between(inherited)
+
     def in_child() -> None:
-        _close_all_but(inherited)
+        for first, end in others:  # a few calls, where close-on-exec would take one each
+            os.closerange(first, end)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
     try:
@@ -205,12 +205,11 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def _close_all_but(kept: Sequence[int]) -> None:
-    """Close in a few calls what close-on-exec would, one by one."""
-    first = 3
-    for fd in [*(fd for fd in kept if fd >= first), DESCRIPTORS]:
-        os.closerange(first, fd)
-        first = fd + 1
+def _between(kept: Sequence[int]) -> list[tuple[int, int]]:
+    """The ranges of descriptors from 3 on that are not in `kept`, which is sorted."""
+    starts = [3, *(fd + 1 for fd in kept if fd >= 3)]
+    ends = [*(fd for fd in kept if fd >= 3), DESCRIPTORS]
+    return list(zip(starts, ends, strict=True))
 
 
 def _allow_descriptors(wanted: int, limits: tuple[int, int]) -> None:

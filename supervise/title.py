@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 TYPE_CHECKING = False
@@ -15,7 +14,7 @@ def show(argv: Sequence[str]) -> None:
     """Show `argv` as the command line, and the name's last part as the command."""
     shown = load()
     shown.setproctitle(" ".join(argv))
-    shown.setthreadtitle(os.path.basename(argv[0]))
+    shown.setthreadtitle(argv[0].rpartition("/")[2])
 
 
 def load() -> ModuleType:

@@ -48,7 +48,11 @@ class Awaited:
     def reached(self) -> bool:
         """Is it as it is wanted?  Raises NeverComes."""
         now = self._look()
-        more = details.read(now.when, self._place) or details.plain(now)
+        more = details.latest(self._place)
+        if more and more.changed > now.when:
+            return False  # the record will follow in a moment
+        if not more or more.changed < now.when:
+            more = details.plain(now)
         down = self._wanted in "dD"
         if down and now.pid == 0:
             return self._wanted == "d" or more.phase in ("down", "waiting")
