@@ -15,6 +15,7 @@ from spawners import RunningSpawner, own_bin, put_message, put_program, spawner
 from traces import needs_strace
 
 from qmail import lspawn
+from qmail.agents import MOST_RUNS
 from qmail.home import LEDGER
 from qmail.orders import MAX_ORDER
 
@@ -386,6 +387,37 @@ def test_many_deliveries_execute_nothing_and_fork_once(home: MailHome, tmp_path:
     calls = trace.read_text()
     assert calls.count("execve(") == 1
     assert len(re.findall(r"(?:fork|clone3?)\(", calls)) == 1
+
+
+def test_a_worker_is_replaced_after_its_share(home: MailHome, working: RunningSpawner) -> None:
+    instructions(home, "|echo $PPID", "pid")
+    first = working.deliver(b"pid@x")
+    for _ in range(MOST_RUNS - 1):
+        assert working.deliver(b"anyone@x") == b"Kdid 1+0+0\n"
+    assert working.deliver(b"pid@x") != first
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ("fork,vfork,clone,clone3:error=EAGAIN:when=1", b"Zqmail-spawn unable to fork. (#4.3.0)\n"),
+        ("socketpair:error=EMFILE:when=1", b"Zqmail-spawn unable to fork. (#4.3.0)\n"),
+        ("sendmsg:error=ENOBUFS:when=1", b"Zqmail-spawn unable to fork. (#4.3.0)\n"),
+        ("pipe2:error=EMFILE:when=2", b"Zqmail-spawn unable to create pipe. (#4.3.0)\n"),
+    ],
+)
+def test_a_system_without_room_is_reported_and_the_next_delivery_works(
+    home: MailHome, tmp_path: Path, fault: str, text: bytes
+) -> None:
+    trace = tmp_path / "trace"
+    under = ("strace", "-o", str(trace), f"--inject={fault}")
+    with spawner(home, "qmail-lspawn", "./Maildir/", under=under) as started:
+        assert started.deliver(b"anyone@x") == text
+        assert started.deliver(b"anyone@x") == b"Kdid 1+0+0\n"
+        assert started.close() == 0
+    assert trace.read_text().count("(INJECTED)") == 1
+    assert mail(home) == 1
 
 
 def test_every_exit_code_has_a_text() -> None:
