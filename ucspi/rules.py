@@ -32,6 +32,7 @@ NETWORK = {4: b"_", 16: b"^"}  # what a network's key begins with, by the addres
 ONES4 = b"abcdefghijklmnopqrstuvwxyz123456"  # a set bit is shown by where it stands ...
 ONES6_FIRST = 0x60  # ... or, in IPv6, by how many there were before
 ZERO = ord("0")
+MOST_VERDICTS = 1000  # remembered of a file; clients come back
 UNUSUAL = (b"#", b"-", b"/")  # in a block of lines: look at each line for itself
 
 
@@ -312,11 +313,19 @@ class Rules:
         self._known: Reader | None = None  # that which the following was learnt from
         self._networks = (False, False)  # whether it has any: IPv4, IPv6
         self._mentioned: dict[bytes, bool] = {}
+        self._verdicts: dict[tuple[str, str | None, str | None], Verdict] = {}
 
     def look_up(self, ip: str, host: str | None = None, info: str | None = None) -> Verdict:
         reader = self._current()
-        networks4, networks6 = self._networks
-        return decide(reader.find, candidates(ip, host, info, networks4=networks4, networks6=networks6))
+        verdict = self._verdicts.get((ip, host, info))
+        if not verdict:
+            networks4, networks6 = self._networks
+            tried = candidates(ip, host, info, networks4=networks4, networks6=networks6)
+            verdict = decide(reader.find, tried)
+            if len(self._verdicts) >= MOST_VERDICTS:
+                self._verdicts.clear()
+            self._verdicts[ip, host, info] = verdict
+        return verdict
 
     def mention(self, variable: bytes) -> bool:
         """Whether any rule sets `variable`; True too if other data happens to look like it."""
@@ -334,6 +343,7 @@ class Rules:
             # A key follows the upper byte of its data's length, nearly always 0.
             self._networks = (reader.contains(b"\0_"), reader.contains(b"\0^"))
             self._mentioned.clear()
+            self._verdicts.clear()
             self._known = reader
         return reader
 
