@@ -19,6 +19,7 @@ import stat
 import time
 
 from qmail import received
+from qmail.gathering import Gathering
 from qmail.verdicts import BAD_INTD, BAD_MESS, BAD_PID, BAD_TODO, OUT_OF_MEMORY, QUEUED, WRITE_ERROR, Refused
 from supervise.durable import sync_directory, write_all
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from qmail.queue_layout import Queue
 
 MODE = 0o644
-BUFFER = 64 * 1024  # bytes
 PID_ATTEMPTS = 9
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 UNNAMED = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
@@ -67,8 +67,7 @@ class Entry:
 
     def __init__(self, queue: Queue, pid: int, uid: int, when: int, role: bytes = b"") -> None:
         self._queue = queue
-        self._buffer = [received.queued(pid, uid, when, role)]
-        self._buffered = 0
+        self._gathering = Gathering(received.queued(pid, uid, when, role))
         self._heading = b"u%d\0p%d\0" % (uid, pid)
         self._nursery = f"{queue.path}/mess/{time.monotonic_ns() // 1000 % queue.split}"
         self._intd = -1
@@ -123,20 +122,16 @@ class Entry:
 
     def write(self, data: bytes) -> None:
         """Add to the message."""
-        self._buffer.append(data)
-        self._buffered += len(data)
-        if self._buffered >= BUFFER:
-            self._flush()
+        self._put(self._gathering.add(data))
 
-    def _flush(self) -> None:
-        with refusing(WRITE_ERROR):
-            write_all(self._mess, b"".join(self._buffer))
-        self._buffer.clear()
-        self._buffered = 0
+    def _put(self, data: bytes) -> None:
+        if data:
+            with refusing(WRITE_ERROR):
+                write_all(self._mess, data)
 
     def end_message(self) -> None:
         """The message is complete; its envelope comes next."""
-        self._flush()
+        self._put(self._gathering.take())
         with refusing(BAD_INTD):
             try:
                 self._intd = os.open(self._nursery, UNNAMED, MODE)

@@ -20,6 +20,7 @@ import time
 
 from qmail import intake, verdicts
 from qmail.envelope import EnvelopeReader
+from qmail.gathering import Gathering
 from qmail.verdicts import BAD_HOME, NOT_RUN, OUT_OF_MEMORY, READ_ERROR, TIMED_OUT, Refused
 from supervise import chain
 from supervise.durable import write_all
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
             """Give it up."""
 
 
-BUFFER = 64 * 1024  # bytes
 PROGRAM = "bin/qmail-queue"
 MODULE = "qmail.queue"
 LONGEST_WORD = 255  # bytes; on descriptor 6
@@ -76,19 +76,17 @@ class OwnQueue:
         self._home = mail_home
         self._role = role
         self._started = time.monotonic()
-        self._buffer: list[bytes] = []
-        self._buffered = 0
+        self._gathering = Gathering()
         self._entry: Entry | HandOver | None = None
         self._code = 0  # why it is not to be queued
 
     def write(self, data: bytes) -> None:
         if self._code:
             return
-        self._buffer.append(data)
-        self._buffered += len(data)
-        if self._buffered >= BUFFER:
+        gathered = self._gathering.add(data)
+        if gathered:
             try:
-                self._flush()
+                self._put(gathered)
             except Refused as refused:
                 self._refuse(refused.code)
 
@@ -106,7 +104,7 @@ class OwnQueue:
         return verdicts.verdict(self._code)
 
     def abandon(self) -> None:
-        self._buffer.clear()
+        self._gathering.take()
         entry, self._entry = self._entry, None
         if entry:
             entry.abandon()
@@ -121,20 +119,17 @@ class OwnQueue:
         reader.end()
         if time.monotonic() - self._started > intake.DEATH:
             raise Refused(TIMED_OUT)
-        entry = self._flush()
+        entry = self._put(self._gathering.take())
         entry.end_message()
         with memoryview(envelope) as view:
             entry.write_envelope(view[:accepted])
         self._entry = None  # commit ends it, well or not
         return entry.commit()
 
-    def _flush(self) -> Entry | HandOver:
+    def _put(self, data: bytes) -> Entry | HandOver:
         if not self._entry:
             self._entry = intake.begin(self._home, self._role)
-        for data in self._buffer:
-            self._entry.write(data)
-        self._buffer.clear()
-        self._buffered = 0
+        self._entry.write(data)
         return self._entry
 
 
@@ -142,8 +137,7 @@ class QueueProgram:
     """A message that another program queues.  SIGPIPE has to be ignored in this process."""
 
     def __init__(self, mail_home: str, name: str) -> None:
-        self._buffer: list[bytes] = []
-        self._buffered = 0
+        self._gathering = Gathering()
         self._failed = False
         self._ours: list[int] = []
         theirs: list[int] = []
@@ -161,18 +155,15 @@ class QueueProgram:
             self._close(*theirs)
 
     def write(self, data: bytes) -> None:
-        self._buffer.append(data)
-        self._buffered += len(data)
-        if self._buffered >= BUFFER:
-            self._flush()
+        self._send(self._ours[0], self._gathering.add(data))
 
     def fail(self) -> None:
         self._failed = True
 
     def commit(self, envelope: bytes | bytearray) -> bytes:
-        self._flush()
         message, addresses, word = self._ours
         self._ours = []
+        self._send(message, self._gathering.take())
         self._close(message)
         self._send(addresses, envelope)
         self._close(addresses)
@@ -189,14 +180,8 @@ class QueueProgram:
             self._ours = []
             chain.wait(self.number)
 
-    def _flush(self) -> None:
-        if self._ours:
-            self._send(self._ours[0], b"".join(self._buffer))
-        self._buffer.clear()
-        self._buffered = 0
-
     def _send(self, fd: int, data: bytes | bytearray) -> None:
-        if self._failed:
+        if self._failed or not data:
             return
         try:
             write_all(fd, data)

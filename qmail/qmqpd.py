@@ -22,13 +22,11 @@ ENVIRONMENT
 from __future__ import annotations
 
 import os
-import signal
 
-from qmail import home
 from qmail.netstring_session import GONE, TROUBLE
 from qmail.qmqp import QmqpSession
 from qmail.received import Peer
-from qmail.reception import Lifetime, Reception
+from qmail.reception import Lifetime, Reception, enter_home
 from supervise.program import program
 
 TYPE_CHECKING = False
@@ -40,11 +38,8 @@ LIFETIME = 3600  # seconds
 
 @program("qmail-qmqpd")
 def main(_: Sequence[str]) -> int:
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    where = home.find()
     try:
-        os.chdir(where)
+        where = enter_home()
     except OSError:
         return TROUBLE
     return Reception(where, Lifetime(LIFETIME), Peer(os.environb), QmqpSession(), GONE).run()

@@ -26,15 +26,13 @@ ENVIRONMENT
 from __future__ import annotations
 
 import os
-import signal
 
-from qmail import home
 from qmail.control import Controls
 from qmail.netstring_session import GONE, TROUBLE
 from qmail.qmtp import QmtpSession
 from qmail.rcpthosts import RcptHosts
 from qmail.received import Peer
-from qmail.reception import Lifetime, Reception
+from qmail.reception import Lifetime, Reception, enter_home
 from qmail.smtp.policy import databytes
 from supervise.program import program
 
@@ -47,12 +45,9 @@ LIFETIME = 3600  # seconds
 
 @program("qmail-qmtpd")
 def main(_: Sequence[str]) -> int:
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    where = home.find()
     environment = os.environb
     try:
-        os.chdir(where)
+        where = enter_home()
         controls = Controls.of(where)
         hosts, limit = RcptHosts(controls), databytes(controls, environment)
     except OSError:

@@ -16,7 +16,8 @@ import stat
 import struct
 import time
 
-from qmail.accept import BUFFER, refusing
+from qmail.accept import refusing
+from qmail.gathering import Gathering
 from qmail.verdicts import BAD_QUEUE, CONNECTION_FAILED, OUT_OF_MEMORY, TIMED_OUT, WRITE_ERROR, Refused
 from supervise.durable import write_all
 from supervise.locks import lock_exnb
@@ -116,8 +117,7 @@ class HandOver:
         """For the queue of a mail home; the server has to answer within `seconds`."""
         self._home = home
         self._deadline = time.monotonic() + seconds
-        self._buffer: list[bytes] = []
-        self._buffered = 0
+        self._gathering = Gathering()
         with refusing(OUT_OF_MEMORY):
             self._message = Parcel()
             try:
@@ -128,20 +128,16 @@ class HandOver:
 
     def write(self, data: bytes) -> None:
         """Add to the message."""
-        self._buffer.append(data)
-        self._buffered += len(data)
-        if self._buffered >= BUFFER:
-            self._flush()
+        self._put(self._gathering.add(data))
 
-    def _flush(self) -> None:
-        with refusing(WRITE_ERROR):
-            self._message.write(b"".join(self._buffer))
-        self._buffer.clear()
-        self._buffered = 0
+    def _put(self, data: bytes) -> None:
+        if data:
+            with refusing(WRITE_ERROR):
+                self._message.write(data)
 
     def end_message(self) -> None:
         """The message is complete; its envelope comes next."""
-        self._flush()
+        self._put(self._gathering.take())
 
     def write_envelope(self, data: bytes | bytearray | memoryview) -> None:
         """Add to the envelope: `F` sender NUL, `T` recipient NUL ..., without the final NUL."""

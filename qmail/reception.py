@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
-from qmail import enqueue
+from qmail import enqueue, home
 from qmail.incoming import Begin, Body, Close, End, NeedInput
 from ucspi import timed
 
@@ -16,6 +18,15 @@ if TYPE_CHECKING:
     from ucspi.timed import Stream
 
 READ = 64 * 1024  # bytes
+
+
+def enter_home() -> str:
+    """Be fit to queue mail: in the mail home, and not killed by a pipe or a limit on files.  OSError."""
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    where = home.find()
+    os.chdir(where)
+    return where
 
 
 class Reception:

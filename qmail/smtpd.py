@@ -36,12 +36,10 @@ ENVIRONMENT
 from __future__ import annotations
 
 import os
-import signal
 
-from qmail import home
 from qmail.control import Controls
 from qmail.received import Peer
-from qmail.reception import Reception
+from qmail.reception import Reception, enter_home
 from qmail.smtp.policy import TIMEOUT, NoGreeting, Policy
 from qmail.smtp.session import NO_CONTROLS, Session
 from supervise.program import program
@@ -54,11 +52,8 @@ if TYPE_CHECKING:
 
 @program("qmail-smtpd")
 def main(_: Sequence[str]) -> int:
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    where = home.find()
     try:
-        os.chdir(where)
+        where = enter_home()
         policy = Policy.load(Controls.of(where), os.environb)
     except (OSError, NoGreeting):
         return refuse()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pieces import cut
 
 from qmail.control import Controls
 from qmail.incoming import Begin, Body, Close, End, NeedInput
@@ -52,15 +53,6 @@ def converse(session: NetstringSession, pieces: list[bytes], opens: bool = True)
                 session.ended(b"Zqq read error (#4.3.0)" if refused else b"", 53, 812345679)
             case Close(code):
                 return replies, messages, code
-
-
-def cut(wire: bytes, steps: list[int]) -> list[bytes]:
-    pieces: list[bytes] = []
-    at = 0
-    while at < len(wire):
-        pieces.append(wire[at : at + steps[len(pieces) % len(steps)]])
-        at += len(pieces[-1])
-    return pieces
 
 
 def qmtp(body: bytes, sender: bytes, *recipients: bytes) -> bytes:

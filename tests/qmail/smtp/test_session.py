@@ -8,6 +8,7 @@ from types import MappingProxyType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pieces import cut
 
 from qmail.control import Controls
 from qmail.incoming import Begin, Body, Close, End, NeedInput
@@ -73,16 +74,6 @@ def test_no_bytes_break_it(policy: Policy, pieces: list[bytes]) -> None:
     replies, _, code = converse(policy, pieces)
     assert code in (0, 1)
     assert all(line[:3].isdigit() for line in replies.split(b"\r\n")[:-1])
-
-
-def cut(wire: bytes, steps: list[int]) -> list[bytes]:
-    """`wire` in pieces whose lengths are `steps`, again and again."""
-    pieces: list[bytes] = []
-    at = 0
-    while at < len(wire):
-        pieces.append(wire[at : at + steps[len(pieces) % len(steps)]])
-        at += len(pieces[-1])
-    return pieces
 
 
 def talk(policy: Policy, *lines: bytes, verdict: bytes = b"") -> list[bytes]:
