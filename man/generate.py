@@ -10,7 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 TITLE = re.compile(r"(?P<name>\S+)\((?P<section>\d)\): (?P<what>.*)")
-HEADING = re.compile(r"(?P<heading>[A-Z][A-Z ]*[A-Z])(?:  +(?P<text>.*))?$")
+HEADINGS = "SYNOPSIS|DESCRIPTION|OPTIONS|EXIT|FILES|ENVIRONMENT|SIGNALS|EXTENSIONS"
+HEADING = re.compile(rf"(?P<heading>{HEADINGS})(?: +(?P<text>.*))?$")
 
 
 def page(manual: str) -> tuple[str, str]:
@@ -21,11 +22,16 @@ def page(manual: str) -> tuple[str, str]:
         raise ValueError(f"not `name(section): what it does`: {title!r}")
     name, section, what = match.group("name", "section", "what")
     roff = [f'.TH {name} {section} "" paperpath', ".SH NAME", f"{escaped(name)} \\- {escaped(what)}"]
+    column = 0  # where the text of the section begins in the docstring
     for line in lines:
         heading = HEADING.match(line)
         if heading:
             roff += [".fi", f".SH {heading['heading']}", ".nf"]
-        roff.append(escaped(heading["text"] or "" if heading else line.strip()))
+            column = heading.start("text") if heading["text"] else 0
+            line = heading["text"] or ""
+        else:
+            line = line[min(column, len(line) - len(line.lstrip())) :]
+        roff.append(escaped(line))
     return section, "\n".join([*roff, ".fi", ""])
 
 

@@ -9,9 +9,9 @@ input.  If it exits 0, the message is queued for newaddress, and qmail-local
 ignores the rest of .qmail.
 
 ENVIRONMENT
-SENDER     the envelope sender
-DTLINE     the Delivered-To line, with its newline
-QMAILQUEUE a program to run in place of bin/qmail-queue
+  SENDER     the envelope sender
+  DTLINE     the Delivered-To line, with its newline
+  QMAILQUEUE a program to run in place of bin/qmail-queue
 
 EXIT
 99: redirected.  0: not redirected.  100: refused.  111: the program exited

@@ -8,7 +8,7 @@ datemail runs predate and sendmail, so that the message on standard input gets
 a Date field with the local time zone before it is sent.
 
 ENVIRONMENT
-TZ  the local time zone, and what sendmail reads
+  TZ  the local time zone, and what sendmail reads
 
 EXIT
 That of sendmail.

@@ -24,10 +24,10 @@ OPTIONS
 -n  only say what they are
 
 ENVIRONMENT
-USER, HOST              the user's own address
-UFLINE, RPLINE, DTLINE  lines to put before the message
-NEWSENDER               the envelope sender
-QMAILQUEUE              a program to run in place of bin/qmail-queue
+  USER, HOST              the user's own address
+  UFLINE, RPLINE, DTLINE  lines to put before the message
+  NEWSENDER               the envelope sender
+  QMAILQUEUE              a program to run in place of bin/qmail-queue
 
 FILES
 control/me, control/defaulthost, control/defaultdomain, control/plusdomain

@@ -10,9 +10,9 @@ shell needs to quote what comes from outside, and the number of addresses is
 that of the arguments.
 
 ENVIRONMENT
-NEWSENDER  the envelope sender
-DTLINE     the Delivered-To line, with its newline
-QMAILQUEUE a program to run in place of bin/qmail-queue
+  NEWSENDER  the envelope sender
+  DTLINE     the Delivered-To line, with its newline
+  QMAILQUEUE a program to run in place of bin/qmail-queue
 
 EXIT
 0: queued.  100: refused.  111: try again later.

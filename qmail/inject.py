@@ -31,20 +31,20 @@ OPTIONS
 -n        print the message, with its sender as Return-Path, instead
 
 ENVIRONMENT
-QMAILUSER, MAILUSER, USER, LOGNAME  the sender's box; the first one set counts
-QMAILHOST, MAILHOST                 the sender's host
-QMAILNAME, MAILNAME, NAME           the sender's name
-QMAILSUSER, QMAILSHOST              box and host of the envelope sender
-QMAILINJECT      letters: c the name goes into a comment; s, f, i drop
-                 Return-Path, From, Message-ID; m, r give each message, each
-                 recipient, an envelope sender of its own
-QMAILMFTFILE     a file with addresses of mailing lists: a message to one of
-                 them gets a Mail-Followup-To
-QMAILDEFAULTDOMAIN, QMAILDEFAULTHOST, QMAILIDHOST, QMAILPLUSDOMAIN
-                 in place of the control files
-QMAILQUEUE       a program to run in place of bin/qmail-queue
-QMAILHOME, QMAIL_CONTROLDIR
-                 the mail home and its control files, if not the usual ones
+  QMAILUSER, MAILUSER, USER, LOGNAME  the sender's box; the first one set counts
+  QMAILHOST, MAILHOST                 the sender's host
+  QMAILNAME, MAILNAME, NAME           the sender's name
+  QMAILSUSER, QMAILSHOST              box and host of the envelope sender
+  QMAILINJECT      letters: c the name goes into a comment; s, f, i drop
+                   Return-Path, From, Message-ID; m, r give each message, each
+                   recipient, an envelope sender of its own
+  QMAILMFTFILE     a file with addresses of mailing lists: a message to one of
+                   them gets a Mail-Followup-To
+  QMAILDEFAULTDOMAIN, QMAILDEFAULTHOST, QMAILIDHOST, QMAILPLUSDOMAIN
+                   in place of the control files
+  QMAILQUEUE       a program to run in place of bin/qmail-queue
+  QMAILHOME, QMAIL_CONTROLDIR
+                   the mail home and its control files, if not the usual ones
 
 FILES
 control/me, control/defaultdomain, control/defaulthost, control/idhost,

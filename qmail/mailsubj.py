@@ -9,7 +9,7 @@ Subject and a To field to qmail-inject.  Line ends in the arguments become
 spaces, so that none of them can add a field.
 
 ENVIRONMENT
-What qmail-inject reads.
+  What qmail-inject reads.
 
 EXIT
 That of qmail-inject.

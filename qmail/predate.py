@@ -8,7 +8,7 @@ predate runs child, and feeds it a Date field of the present time in the local
 time zone, and then its own standard input.
 
 ENVIRONMENT
-TZ  the local time zone
+  TZ  the local time zone
 
 EXIT
 That of child; 100: wrong usage; 111: trouble, or child crashed.

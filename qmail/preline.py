@@ -12,7 +12,7 @@ OPTIONS
 -F, -R, -D  do not (the default)
 
 ENVIRONMENT
-UFLINE, RPLINE, DTLINE  the three lines, with their newlines
+  UFLINE, RPLINE, DTLINE  the three lines, with their newlines
 
 EXIT
 That of cmd; 100: wrong usage, or no such program; 111: trouble, or cmd

@@ -9,9 +9,9 @@ message on standard input to each terminal on which the user is logged in and
 has run `biff y`.  Unprintable characters are masked.
 
 ENVIRONMENT
-USER    the user
-LOCAL   the local part of the recipient
-SENDER  the envelope sender
+  USER    the user
+  LOCAL   the local part of the recipient
+  SENDER  the envelope sender
 
 FILES
 /run/utmp: who is logged in, and where

@@ -9,8 +9,8 @@ Notice-Requested-Upon-Delivery-To that names deliveryaddress, qreceipt sends a
 short notice to the envelope sender.
 
 ENVIRONMENT
-SENDER      the envelope sender; nothing is sent to an empty one or to #@[]
-QMAILQUEUE  a program to run in place of bin/qmail-queue
+  SENDER      the envelope sender; nothing is sent to an empty one or to #@[]
+  QMAILQUEUE  a program to run in place of bin/qmail-queue
 
 EXIT
 0: done, or nothing to do.  100: wrong usage, or the field cannot be parsed,

@@ -21,8 +21,8 @@ OPTIONS
 Called as mailq it does as with -bp; as newaliases it refuses.
 
 ENVIRONMENT
-What qmail-inject reads.  With -bs and without PROTO, qmail-smtpd gets
-RELAYCLIENT, DATABYTES=0, and the variables of a connection from localhost.
+  What qmail-inject reads.  With -bs and without PROTO, qmail-smtpd gets
+  RELAYCLIENT, DATABYTES=0, and the variables of a connection from localhost.
 
 EXIT
 100: wrong usage.  Else that of qmail-inject, qmail-smtpd or qmail-qread.
