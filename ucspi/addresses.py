@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 
 from supervise.numbers import scan_ulong
+from supervise.program import Fatal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +98,17 @@ def of_socket_name(name: tuple[object, ...]) -> tuple[bytes, int]:
     return unmapped(socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)), int(
         str(port)
     )
+
+
+def port_number(text: str) -> int:
+    """The port that `text` is, or that /etc/services has under that name.  Raises Fatal."""
+    number, digits = scan_ulong(text)
+    if digits == len(text):
+        return number % 65_536
+    try:
+        return socket.getservbyname(text, "tcp")
+    except OSError as error:
+        raise Fatal(f"unable to figure out port number for {text}") from error
 
 
 def environment(

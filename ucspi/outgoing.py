@@ -87,17 +87,6 @@ class Wanted:
             say(f"{self.name}: {line}")
 
 
-def port_number(text: str) -> int:
-    """The port that `text` is, or that /etc/services has under that name.  Raises Fatal."""
-    number, digits = scan_ulong(text)
-    if digits == len(text):
-        return number % 65_536
-    try:
-        return socket.getservbyname(text, "tcp")
-    except OSError as error:
-        raise Fatal(f"unable to figure out port number for {text}") from error
-
-
 def connect(wanted: Wanted, host: str, port: int) -> socket.socket:
     """A connection to the first of the addresses of `host` that takes it.
 

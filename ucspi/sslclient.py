@@ -115,7 +115,7 @@ def _connect_and_run(settings: Settings) -> int:
     if len(settings.operands) < 3:
         raise Usage(SYNOPSIS)
     host, port, *child = settings.operands
-    number = outgoing.port_number(port)
+    number = addresses.port_number(port)
     password = read_password() if settings.ask_password else b""
     outgoing.free_6_and_7()
     with outgoing.connect(settings.wanted, host, number) as sock:

@@ -34,7 +34,7 @@ from __future__ import annotations
 from supervise import chain
 from supervise.options import BadOption, Options
 from supervise.program import Fatal, Program, Usage, program, say, unable_to
-from ucspi import outgoing
+from ucspi import addresses, outgoing
 from ucspi.outgoing import LETTERS, SILENT, Wanted
 
 TYPE_CHECKING = False
@@ -65,7 +65,7 @@ def _client(argv: Sequence[str], then: Callable[[Sequence[str], dict[str, str]],
             raise Usage(SYNOPSIS)
         host, port, *child = operands
         outgoing.free_6_and_7()
-        with outgoing.connect(wanted, host, outgoing.port_number(port)) as sock:
+        with outgoing.connect(wanted, host, addresses.port_number(port)) as sock:
             env = outgoing.environment(outgoing.variables(wanted, sock))
             outgoing.leave_on_6_and_7(sock)
         return then(child, env)

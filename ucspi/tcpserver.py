@@ -77,7 +77,7 @@ import socket
 from supervise import chain
 from supervise.accounts import enter_group
 from supervise.errors import reason
-from supervise.numbers import leading_number, scan_ulong
+from supervise.numbers import leading_number
 from supervise.options import BadOption, Options
 from supervise.program import Fatal, Usage, program, say, unable_to
 from supervise.signals import SignalPipe
@@ -176,7 +176,7 @@ def serve(settings: Settings, usage: str, make: Callable[[], Service], *, rights
 
 
 def _serve(settings: Settings, make: Callable[[], Service], rights_first: bool) -> int:
-    port = _port(settings.port)
+    port = addresses.port_number(settings.port)
     sockets = listeners.inherited(os.environ) or [_listen(settings, port)]
     try:
         service = None if rights_first else make()
@@ -194,16 +194,6 @@ def _serve(settings: Settings, make: Callable[[], Service], rights_first: bool) 
     finally:
         for sock in sockets:
             sock.close()
-
-
-def _port(text: str) -> int:
-    number, length = scan_ulong(text)
-    if length == len(text.partition("\0")[0]):
-        return number & 65535
-    try:
-        return socket.getservbyname(text, "tcp")
-    except (OSError, ValueError):
-        raise Fatal(f"unable to figure out port number for {text}") from None
 
 
 def _listen(settings: Settings, port: int) -> socket.socket:
