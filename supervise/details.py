@@ -116,39 +116,3 @@ def read(changed: int, directory: str = ".") -> Details | None:
     """The details of the service in `directory`, if they go with the record of the moment `changed`."""
     details = latest(directory)
     return details if details and details.changed == changed else None
-
-
-def plain(record: Status) -> Details:
-    """What can be said of a service that is not extended: it is ready when it is up."""
-    up = record.pid != 0
-    return Details(record.when, "up" if up else "down", record.when if up else None)
-
-
-def _moment(facts: dict[str, str], name: str) -> int | None:
-    return int(facts[name]) if name in facts else None
-
-
-def write(details: Details) -> None:
-    """Make `details` the file of the present directory, all or nothing.  OSError."""
-    new = f"{FILE}.new"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o644)
-    try:
-        durable.write_all(fd, details.pack())
-    finally:
-        os.close(fd)
-    os.rename(new, FILE)
-
-
-def read(changed: int, directory: str = ".") -> Details | None:
-    """The details of the service in `directory`, if they go with the record of the moment `changed`."""
-    try:
-        fd = os.open(f"{directory}/{FILE}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        details = Details.unpack(os.read(fd, LONGEST))
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(fd)
-    return details if details.changed == changed else None
