@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -176,6 +177,19 @@ def test_an_endless_address_is_refused(mail_home: MailHome, filling: bytes, room
     block = filling * (MEGABYTE // len(filling))
     code, said = confined(mail_home, room, [b"To: ", *[block] * 100])
     assert (code, said) == (111, b"qmail-inject: fatal: out of memory\n")
+    assert mail_home.files() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("unshare"), reason="needs root and unshare")
+def test_no_room_for_a_long_header_is_for_later(mail_home: MailHome) -> None:
+    room = mail_home.path / "room"
+    room.mkdir()
+    (mail_home.path / "long").write_bytes(b"X: y\n" * MEGABYTE)
+    script = f"mount -t tmpfs -o size=1m none {room} && exec qmail-inject x <long"
+    variables = mail_home.environment(TMPDIR=str(room))
+    done = run("unshare", "--mount", "sh", "-c", script, cwd=mail_home.path, env=variables)
+    said = b"qmail-inject: fatal: unable to keep the header: out of disk space\n"
+    assert (done.returncode, done.stderr) == (111, said)
     assert mail_home.files() == []
 
 
