@@ -53,6 +53,14 @@ def cut(data: bytes, start: int, room: int) -> tuple[int, bool]:
     return newline + 1 - start, True
 
 
+def close(fd: int) -> None:
+    """Close `fd`, which is closed after an error, too; what is to be on disk was synced before."""
+    try:
+        os.close(fd)
+    except OSError:
+        pass
+
+
 class LogDirectory:
     """The log in `path`, locked and open for writing.  Fatal: it cannot be."""
 
@@ -93,7 +101,7 @@ class LogDirectory:
             return
         self._recover()
         with unable_to(f"write to {self._path}/state"):
-            os.close(self._open("state", TRUNCATE))
+            close(self._open("state", TRUNCATE))
         with unable_to(f"write to {self._path}/current"):
             self._current = self._open("current", APPEND)
         with unable_to(f"set mode of {self._path}/current"):
@@ -117,8 +125,11 @@ class LogDirectory:
 
     @property
     def room(self) -> int:
-        """Bytes that may come without a new file; about none on a disk that is nearly full."""
-        disk = os.fstatvfs(self._directory)
+        """Bytes that may come without a new file; none on a disk that is nearly full."""
+        try:
+            disk = os.fstatvfs(self._directory)
+        except OSError:
+            return 0
         return self._size - self._bytes - NEAR // 2 if disk.f_bavail * disk.f_frsize > self._size else 0
 
     def write(self, data: bytes) -> None:
@@ -154,7 +165,7 @@ class LogDirectory:
         """Let the directory go as a crash would."""
         for fd in (self._current, self._lock, self._directory):
             if fd >= 0:
-                os.close(fd)
+                close(fd)
         self._current = self._lock = self._directory = -1
 
     # old files
@@ -181,7 +192,7 @@ class LogDirectory:
 
     def _begin(self) -> None:
         """Open a new current."""
-        os.close(self._current)
+        close(self._current)
         self._current = -1
         self._current = self._patiently("create {}/current", lambda: self._open("current", APPEND))
         self._bytes = 0
@@ -229,7 +240,7 @@ class LogDirectory:
             if mode is not None:
                 self._patiently(f"set mode of {{}}/{name}", lambda: os.fchmod(fd, mode))
         finally:
-            os.close(fd)
+            close(fd)
 
     def _retire(self, name: str, code: str) -> None:
         """Make `name` an old file, if it is there and is not one already."""

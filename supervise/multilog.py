@@ -38,7 +38,7 @@ import select
 import time
 
 from supervise.durable import write_all
-from supervise.log_directory import LogDirectory
+from supervise.log_directory import LogDirectory, close
 from supervise.log_lines import Lines
 from supervise.log_script import Directory, Router, Status, labels_lines, parse
 from supervise.patience import patiently
@@ -167,14 +167,14 @@ class Log:
         for log in self._directories.values():
             log.release()
         for fd in self._files.values():
-            os.close(fd)
+            close(fd)
         self._directories.clear()
         self._files.clear()
 
 
 def _open_status(file: str) -> int:
     with unable_to(f"create {file}"):
-        os.close(os.open(file, CREATE | QUICK, 0o600))
+        close(os.open(file, CREATE | QUICK, 0o600))
     with unable_to(f"write {file}"):
         return os.open(file, os.O_WRONLY | QUICK)
 

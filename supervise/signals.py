@@ -36,8 +36,11 @@ class SignalPipe:
         for number, handler in self._old.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(-1)
-        os.close(self._read)
-        os.close(self._write)
+        for fd in (self._read, self._write):
+            try:
+                os.close(fd)
+            except OSError:  # interrupted, but closed
+                pass
 
     def fileno(self) -> int:
         return self._read
