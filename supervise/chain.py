@@ -166,6 +166,28 @@ def preload(name: str) -> Program | None:
     return load(module)
 
 
+def preload_all(argv: Sequence[str]) -> Program | None:
+    """Import the toolkit's command `argv[0]`, those that its arguments name, and what each loads later.
+
+    A program that another one runs stands among its arguments.  None, and
+    nothing is imported, if `argv[0]` is not the toolkit's.
+    """
+    program = preload(argv[0])
+    if program:
+        for named in (program, *map(preload, argv[1:])):
+            if named:
+                _load_later(named)
+    return program
+
+
+def _load_later(program: Program) -> None:
+    for name in program.later:
+        __import__(name)
+        main = getattr(sys.modules[name], "main", None)
+        if isinstance(main, Program):
+            _load_later(main)
+
+
 def load(module: str) -> Program:
     """The `main` of `module`."""
     __import__(module)

@@ -161,8 +161,8 @@ def program(
 
     resident: it stays, so `ps` is to show its name and not the interpreter's.
     helps: `--help` or `--version` as the only argument cannot be an operand.
-    later: large modules that it may load in the course of its work, for
-    softlimit to count as the interpreter's.  Of a program among them, its own too.
+    later: large modules that it may load in the course of its work, for servers to
+    share and softlimit to count as the interpreter's.  Of a program among them, its own too.
     """
     return lambda body: Program(name, body, resident, helps, later)
 

@@ -21,13 +21,12 @@ are the plain limits.
 from __future__ import annotations
 
 import resource
-import sys
 
 from supervise import chain
 from supervise.errors import reason
 from supervise.numbers import MOST, scan_ulong
 from supervise.options import BadOption, Options
-from supervise.program import Fatal, Program, Usage, program, say, unable_to
+from supervise.program import Fatal, Usage, program, say, unable_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ FOOTPRINT = {
 @program("softlimit")
 def main(argv: Sequence[str]) -> int:
     wanted, child = _read(argv)
-    used = _footprint() if wanted and _load(child) else {}
+    used = _footprint() if wanted and chain.preload_all(child) else {}
     for number, amount in wanted:
         _limit(number, amount, used.get(number, 0))
     with unable_to(f"run {child[0]}"):
@@ -92,28 +91,6 @@ def _amount(argument: str) -> int | None:
     if digits < len(argument):
         raise Usage(SYNOPSIS)
     return amount
-
-
-def _load(child: Sequence[str]) -> bool:
-    """Whether `child` is a program of the toolkit.  If so, load it and those that its arguments name."""
-    program = chain.preload(child[0])
-    if not program:
-        return False
-    _load_later(program)
-    for word in child[1:]:
-        named = chain.preload(word)
-        if named:
-            _load_later(named)
-    return True
-
-
-def _load_later(program: Program) -> None:
-    """Load what `program` may load in the course of its work."""
-    for name in program.later:
-        __import__(name)
-        main = getattr(sys.modules[name], "main", None)
-        if isinstance(main, Program):
-            _load_later(main)
 
 
 def _footprint() -> Mapping[int, int]:

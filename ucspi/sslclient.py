@@ -96,7 +96,7 @@ class Settings:
         return True
 
 
-@program("sslclient", resident=True)
+@program("sslclient", resident=True, later=("ucspi.dns", "ucspi.dns_lookup", "ucspi.tls_environment"))
 def main(argv: Sequence[str]) -> int:
     try:
         settings = Settings(argv)

@@ -103,7 +103,7 @@ class TlsSettings:
         return True
 
 
-@program("sslserver", resident=True)
+@program("sslserver", resident=True, later=("ucspi.dns", "ucspi.dns_lookup", "ucspi.tls_environment"))
 def main(argv: Sequence[str]) -> int:
     settings = tcpserver.Settings(os.environ, Policy(program="sslserver", delay=False))
     about_tls, options = TlsSettings(), Options(argv, LETTERS)
@@ -163,7 +163,7 @@ class TlsService:
 
     def reload(self) -> None:
         """Import now what every child would have to."""
-        chain.preload(self._argv[0])
+        chain.preload_all(self._argv)
         if self._policy.remote_host or self._policy.local_host is None:
             importlib.import_module("ucspi.dns_lookup")
         if self._settings.tls_variables:

@@ -264,7 +264,7 @@ class ProgramService:
         return self._program is not None
 
     def reload(self) -> None:
-        self._program = chain.preload(self._argv[0])
+        self._program = chain.preload_all(self._argv)
         self._file = chain.find(self._argv[0])[0] if self._program else None
 
     def serve(self, fd: int, arrival: Arrival) -> int:

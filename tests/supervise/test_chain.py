@@ -371,3 +371,15 @@ def test_no_interpreter_starts_between_programs_of_ours(tmp_path: Path) -> None:
     started = [line for line in trace.read_text().splitlines() if line.endswith("= 0")]
     assert len(started) == 1, started
     assert stat.S_IMODE((tmp_path / "log/current").stat().st_mode) == 0o744
+
+
+def test_all_programs_of_a_command_line_are_loaded_with_what_they_need_later() -> None:
+    script = (
+        "import sys; from supervise import chain\n"
+        "assert chain.preload_all(['sh', 'rblsmtpd']) is None\n"
+        "assert 'ucspi.rblsmtpd' not in sys.modules\n"
+        "first = chain.preload_all(['rblsmtpd', '-r', 'list.test', '', '/', 'addcr'])\n"
+        "wanted = ('ucspi.rblsmtpd', 'ucspi.dns_lookup', 'ucspi.addcr')\n"
+        "print(first.name, *(name in sys.modules for name in wanted))\n"
+    )
+    assert run("python", "-c", script).stdout == b"rblsmtpd True True True\n"
