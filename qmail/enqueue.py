@@ -83,12 +83,14 @@ class OwnQueue:
     def write(self, data: bytes) -> None:
         if self._code:
             return
-        gathered = self._gathering.add(data)
-        if gathered:
-            try:
+        try:
+            gathered = self._gathering.add(data)
+            if gathered:
                 self._put(gathered)
-            except Refused as refused:
-                self._refuse(refused.code)
+        except Refused as refused:
+            self._refuse(refused.code)
+        except MemoryError:
+            self._refuse(OUT_OF_MEMORY)
 
     def fail(self) -> None:
         self._refuse(READ_ERROR)

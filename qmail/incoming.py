@@ -89,5 +89,5 @@ if TYPE_CHECKING:
         def time_out(self) -> None:
             """The client has said nothing for too long."""
 
-        def fail(self) -> None:
-            """A control file cannot be read."""
+        def fail(self, error: Exception) -> None:
+            """There is trouble here: OSError with a control file, MemoryError.  The next event is Close."""

@@ -76,8 +76,8 @@ class NetstringSession:
         """The client has taken too long."""
         self._closing = Close(TROUBLE)
 
-    def fail(self) -> None:
-        """A control file cannot be read."""
+    def fail(self, _error: Exception) -> None:
+        """There is trouble here."""
         self._closing = Close(TROUBLE)
 
     def _more(self) -> Script:

@@ -44,22 +44,29 @@ class Reception:
     def run(self) -> int:
         """Hold the session to its end; return the exit code."""
         try:
-            while True:
-                code = self._step()
-                if code is not None:
-                    return code
-        except OSError:
+            try:
+                return self._serve()
+            except MemoryError as error:
+                self._session.fail(error)
+                return self._serve()  # to say so and close
+        except (OSError, MemoryError):  # the client does not listen any more, or nothing can be said
             return self._gone
         finally:
             if self._message:
                 self._message.abandon()
 
+    def _serve(self) -> int:
+        code = None
+        while code is None:
+            code = self._step()
+        return code
+
     def _step(self) -> int | None:
         session = self._session
         try:
             event = session.next_event()
-        except OSError:
-            session.fail()
+        except OSError as error:
+            session.fail(error)
             return None
         match event:
             case NeedInput():

@@ -23,6 +23,7 @@ LF, CR = 0x0A, 0x0D
 STRAY_NEWLINE = b"451 See https://cr.yp.to/docs/smtplf.html.\r\n"
 TOO_BIG = b"552 sorry, that message size exceeds my databytes limit (#5.3.4)\r\n"
 NO_CONTROLS = b"421 unable to read controls (#4.3.0)\r\n"
+NO_MEMORY = b"421 out of memory (#4.3.0)\r\n"
 HELP = b"214 paperpath: qmail in Python; see qmail-smtpd(8)\r\n"
 
 
@@ -78,9 +79,9 @@ class Session:
         """The client has said nothing for too long."""
         self._close(b"451 timeout (#4.4.2)\r\n")
 
-    def fail(self) -> None:
-        """A control file cannot be read."""
-        self._close(NO_CONTROLS)
+    def fail(self, error: Exception) -> None:
+        """There is trouble here: with a control file, or with memory."""
+        self._close(NO_MEMORY if isinstance(error, MemoryError) else NO_CONTROLS)
 
     def begun(self, opened: bool) -> None:
         """Answer to Begin: is there a message to write to?"""
@@ -146,7 +147,7 @@ class Session:
         if end < 0:
             self._searched = len(self._input)
             if self._searched > MAX_LINE:
-                self._close(b"421 out of memory (#4.3.0)\r\n")
+                self._close(NO_MEMORY)
                 return None
             return self._wait()
         line = bytes(self._input[: end - 1 if end and self._input[end - 1] == CR else end])

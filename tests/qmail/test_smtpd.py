@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import resource
 import shutil
 import smtplib
 import socket
@@ -300,3 +301,20 @@ def test_a_million_recipients_cost_what_they_are_long(mail_home: MailHome) -> No
         assert converse(process, b".\r\n").startswith(b"250 ok ")
         assert peak_memory(process.pid) - before < 64 * MEGABYTE
     assert mail_home.queued()[0].envelope.count(b"T") == 1_000_000
+
+
+def test_out_of_memory_is_421(mail_home: MailHome) -> None:
+    with smtpd(mail_home) as process:
+        assert converse(process, b"MAIL FROM:<a@b.c>\r\n") == b"250 ok\r\n"
+        resource.prlimit(process.pid, resource.RLIMIT_DATA, (64 * MEGABYTE, 64 * MEGABYTE))
+        assert process.stdin
+        assert process.stdout
+        command = b"RCPT TO:<%b@example.org>\r\n" % (b"x" * 800)
+        replies = b"250 ok\r\n"
+        while replies.endswith(b"250 ok\r\n"):
+            process.stdin.write(command * 10)
+            process.stdin.flush()
+            replies = b"".join(process.stdout.readline() for _ in range(10))
+        assert replies.endswith(b"421 out of memory (#4.3.0)\r\n")
+        assert process.wait(30) == 1
+    assert mail_home.files() == []
