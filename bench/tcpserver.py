@@ -36,7 +36,8 @@ def measure() -> Iterator[str]:
         yield _connections(directory, "/bin/true", "connect", ["/bin/true"], ["/bin/true"])
         yield _connections(directory, "cat", "connect", ["cat"], ["cat"])
         yield _connections(directory, "SMTP dialogue", "dialogue", smtpd, [str(peer), "serve"])
-        yield _idle(directory, smtpd)
+        for program in (["cat"], smtpd):
+            yield _idle(directory, program)
         yield from _growth(directory, smtpd)
         yield _rules(directory)
 
@@ -98,7 +99,7 @@ def _idle(directory: Path, program: Sequence[str]) -> str:
             time.sleep(1)  # until all of them have greeted
             each = (_memory(pid) - before) / IDLE
             clients.communicate()
-    return f"{IDLE} idle connections: {each:.0f} kB PSS each"
+    return f"{IDLE} idle connections, {Path(program[0]).name}: {each:.0f} kB PSS each"
 
 
 def _growth(directory: Path, program: Sequence[str]) -> Iterator[str]:
