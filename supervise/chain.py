@@ -334,12 +334,13 @@ def spawn(
             raise image
 
         return fork(os.path.basename(argv[0]), body)
-    return _posix_spawn(file, argv, environ if env is None else env, wanted)
+    return spawn_file(file, argv, environ if env is None else env, wanted)
 
 
-def _posix_spawn(
+def spawn_file(
     file: str, argv: Sequence[str], env: Mapping[str, str] | Mapping[bytes, bytes], wanted: Mapping[int, int]
 ) -> int:
+    """As `spawn`, of a `file` that is none of the toolkit's."""
     # A source that is a target too is copied out of harm's way first.
     spare = max([2, *wanted, *wanted.values()]) + 1
     copies = {

@@ -250,6 +250,8 @@ def _let_go_of_input_and_output() -> None:
 class ProgramService:
     """Runs `argv` for each connection that the policy admits."""
 
+    _file: str | None  # where PATH led to at the start, or at the last HUP
+
     def __init__(self, argv: Sequence[str], policy: Policy) -> None:
         self._argv = tuple(argv)
         self._policy = policy
@@ -265,7 +267,10 @@ class ProgramService:
 
     def reload(self) -> None:
         self._program = chain.preload_all(self._argv)
-        self._file = chain.find(self._argv[0])[0] if self._program else None
+        try:
+            self._file = chain.find(self._argv[0])[0]
+        except OSError:  # perhaps it is still to come
+            self._file = None
 
     def serve(self, fd: int, arrival: Arrival) -> int:
         policy = self._policy
@@ -283,14 +288,15 @@ class ProgramService:
             return drop.code
 
     def start(self, sock: socket.socket, arrival: Arrival) -> int | None:
-        if self._program or not self._policy.asks_nobody:
+        if self._program or not self._file or not self._policy.asks_nobody:
             return None
         known = connection.Visit(sock, arrival, self._policy).at_once()
         if not known:
             return None
         changes, ends = known
         try:
-            pid = chain.spawn(self._argv, self._environment(changes), {0: sock.fileno(), 1: sock.fileno()})
+            network = {0: sock.fileno(), 1: sock.fileno()}
+            pid = chain.spawn_file(self._file, self._argv, self._environment(changes), network)
         except OSError:
             return None  # a child says why
         connection.log_admitted(self._policy, pid, arrival, ends)
