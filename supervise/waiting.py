@@ -54,7 +54,7 @@ class Awaited:
         if not more or more.changed < now.when:
             more = details.plain(now)
         down = self._wanted in "dD"
-        if down and now.pid == 0:
+        if down and now.pid == 0 and (now.want != "u" or self._is_news(now)):
             return self._wanted == "d" or more.phase in ("down", "waiting")
         if more.failed and not down and self._is_news(now):
             raise NeverComes(f"{self.service} has failed: {more.last_end}")
