@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from supervise.lifecycle import State
     from supervise.service_directory import ServiceDirectory
+    from supervise.status import Status
 
 SCRIPTS = {
     Phase.STARTING: "start",
@@ -98,6 +99,11 @@ class Extended:
         self._details.failed = False
         self._notify(phase, "start", pid, 0)
         return pid
+
+    def adopt(self, record: Status) -> None:
+        self._details = details.read(record.when) or details.plain(record)
+        self._run_pid = record.pid
+        self._fresh = False
 
     def _spawn_run(self, argv: Sequence[str]) -> int:
         env, asks = dict(os.environ), os.path.exists("notify-socket")

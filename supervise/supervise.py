@@ -7,6 +7,9 @@ DESCRIPTION
     a second first, so as not to loop too quickly.  If there is a file
     dir/down, it waits for svc to say so first.
 
+    If the last supervise was killed and the service still runs, it is not
+    started a second time: supervise goes on with it as it is.
+
 EXTENSIONS
     If there is a file dir/extended when supervise starts, these count, too;
     each is looked at when it is needed:
@@ -50,7 +53,7 @@ import os
 import select
 import time
 
-from supervise import chain
+from supervise import adoption, chain
 from supervise.errors import reason
 from supervise.lifecycle import Event, Phase, State, Want, step
 from supervise.program import Usage, program, say, unable_to
@@ -72,6 +75,9 @@ if TYPE_CHECKING:
 
         def spawn(self, phase: Phase, argv: Sequence[str], /) -> int:
             """Start it and return its pid.  OSError."""
+
+        def adopt(self, record: Status, /) -> None:
+            """Take notice that ./run already runs, as another supervise has started it."""
 
         def ended(self, phase: Phase, pid: int, status: int, /) -> Event:
             """Take notice of its end: ENDED or FAILED."""
@@ -107,11 +113,13 @@ SIGNALS = {
     "t": signal.SIGTERM,
 }
 LETTERS = {Want.UP: "u", Want.DOWN: "d"}  # in the status record
+WANTS = {"u": Want.UP, "d": Want.DOWN}
 SERVING = (Phase.STARTING, Phase.UP)  # the service counts as up
 IDLE = (Phase.DOWN, Phase.RESTING)
 PACE = 1.0  # seconds to pause after a start of ./run, whatever happens
 PATIENCE = 60.0  # seconds to wait when there is no fork
 NO_FORK = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+UNKNOWN = 0  # the wait status of what is nobody's child
 COULD_NOT_RUN = 111 << 8  # as a wait status
 
 
@@ -154,6 +162,9 @@ class Plain:
     def spawn(self, _phase: Phase, argv: Sequence[str]) -> int:
         return chain.spawn(argv)
 
+    def adopt(self, _record: Status) -> None:
+        pass
+
     def ended(self, _phase: Phase, _pid: int, _status: int) -> Event:
         return Event.ENDED
 
@@ -182,6 +193,7 @@ class Supervisor:
         self.habits = habits
         self.state = State(Phase.RESTING if want is Want.UP else Phase.DOWN, want)
         self.child = 0  # pid of the script that runs
+        self.orphan = -1  # a pidfd, if the service is another supervise's child
         self.paused = False
         self.changed = time.time_ns()  # when the service went up or down
         self.start_at = 0.0  # monotonic; earlier it may not start
@@ -190,17 +202,42 @@ class Supervisor:
 
     def watch(self) -> None:
         """Keep the service as it is wanted, until told to leave."""
+        self.adopt()
+        try:
+            self._watch()
+        finally:
+            self.release()
+
+    def adopt(self) -> None:
+        """Go on with the service of a supervise that was killed, if there is one."""
+        found = adoption.survivor()
+        if found:
+            record, self.orphan = found
+            self.child, self.paused, self.changed = record.pid, record.paused, record.when
+            self.state = State(Phase.UP, WANTS.get(record.want, Want.ONCE))
+            self.habits.adopt(record)
+
+    def release(self) -> None:
+        if self.orphan >= 0:
+            os.close(self.orphan)
+        self.orphan = -1
+
+    def _watch(self) -> None:
         self.announce()
         self.directory.admit()
         poll = select.poll()
-        for readable in (self.signals.fileno(), self.directory.control, self.habits.fileno()):
+        for readable in (self.signals.fileno(), self.directory.control, self.habits.fileno(), self.orphan):
             if readable >= 0:
                 poll.register(readable, select.POLLIN)
         while not self.state.over:
             self.keep_time()
             self.announce()
             self.pause()
-            poll.poll(self.milliseconds())
+            happened = poll.poll(self.milliseconds())
+            if self.orphan >= 0 and (self.orphan, select.POLLIN) in happened:
+                poll.unregister(self.orphan)
+                self.release()
+                self.ended(self.child, UNKNOWN)
             self.habits.heed()
             self.heed_signals()
             self.reap()
@@ -252,7 +289,12 @@ class Supervisor:
                 self.kill(signal.SIGSTOP if self.paused else signal.SIGCONT)
 
     def kill(self, number: signal.Signals) -> None:
-        if self.child:
+        if self.orphan >= 0:
+            try:
+                signal.pidfd_send_signal(self.orphan, number)
+            except ProcessLookupError:  # poll is about to say so
+                pass
+        elif self.child:
             os.kill(self.child, number)
 
     def reap(self) -> None:
@@ -264,7 +306,7 @@ class Supervisor:
                 return
             if not pid:
                 return
-            if pid == self.child:
+            if pid == self.child and self.orphan < 0:
                 self.ended(pid, status)
 
     def ended(self, pid: int, status: int) -> None:

@@ -245,3 +245,18 @@ def test_details_of_another_time_count_for_nothing(tmp_path: Path) -> None:
         up(s)
         assert details.read(status.read(str(s)).when, str(s)) is None
         assert known(s)["last_end"] is None
+
+
+def test_the_next_supervise_knows_that_it_is_ready(tmp_path: Path) -> None:
+    s = extended(tmp_path / "s", "echo >&3; exec sleep 1000", notification_fd="3", stop="#!echo stop >>said")
+    with running("supervise", s, stop=signal.SIGKILL) as killed:
+        pid = up(s)
+        assert run("svc", "-wU", "-T30000", s).returncode == 0
+        since = known(s)["ready"]
+        killed.kill()
+        killed.wait()
+        with running("supervise", s):
+            eventually(lambda: supervised(s))
+            assert (known(s)["ready"], known(s)["pid"]) == (since, pid)
+            run("svc", "-d", "-wD", "-T30000", s)
+    assert lines(s / "said") == ["stop"]

@@ -6,6 +6,7 @@ import os
 import signal
 import stat as modes
 import subprocess
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,7 +29,8 @@ from service_directories import (
     up,
 )
 
-from supervise.status import read
+from supervise.status import Status, read
+from supervise.tai import SECOND
 
 
 def test_a_killed_service_is_started_again(tmp_path: Path) -> None:
@@ -239,3 +241,69 @@ def test_a_run_that_is_a_program_of_the_toolkit_needs_no_second_interpreter(tmp_
         outer = up(s)
         eventually(lambda: command_line(outer).startswith("supervise"))
         assert alive(up(tmp_path / "inner"))
+
+
+@pytest.mark.parametrize("first", ["supervise", pytest.param(str(C["supervise"]), marks=needs_daemontools)])
+def test_a_supervise_that_is_killed_leaves_the_service_to_the_next(tmp_path: Path, first: str) -> None:
+    s = service(tmp_path / "s", "echo run >>said; exec sleep 1000")
+    with running(first, s, stop=signal.SIGKILL) as killed:
+        pid = up(s)
+        killed.kill()
+        killed.wait()
+        assert alive(pid)
+        with running("supervise", s) as supervisor:
+            eventually(lambda: supervised(s))
+            assert up(s) == pid
+            assert lines(s / "said") == ["run"]
+            run("svc", "-p", s)
+            eventually(lambda: stat(s).endswith(", paused"))
+            run("svc", "-c", s)
+            os.kill(pid, signal.SIGKILL)
+            again = eventually(lambda: (p := pid_of(s)) != pid and p)
+            assert parent(again) == supervisor.pid
+            assert lines(s / "said") == ["run", "run"]
+
+
+def test_what_was_to_go_down_goes_down_under_the_next_supervise(tmp_path: Path) -> None:
+    s = service(
+        tmp_path / "s", "trap 'exit 0' USR1; trap '' TERM", "echo up >>said", "while :; do sleep 0.05; done"
+    )
+    with running("supervise", s, stop=signal.SIGKILL) as killed:
+        pid = up(s)
+        eventually(lambda: lines(s / "said"))
+        run("svc", "-d", s)
+        eventually(lambda: stat(s) == f"up (pid {pid}) N seconds, want down")
+        killed.kill()
+        killed.wait()
+        with running("supervise", s):
+            eventually(lambda: supervised(s))
+            assert stat(s) == f"up (pid {pid}) N seconds, want down"
+            os.kill(pid, signal.SIGUSR1)
+            eventually(lambda: stat(s) == "down N seconds, normally up")
+
+
+def test_a_process_that_merely_has_the_pid_is_left_alone(tmp_path: Path) -> None:
+    s = service(tmp_path / "s", "echo run >>said; exec sleep 1000")
+    (s / "supervise").mkdir()
+    with running("sleep", "1000") as stranger:
+        record = Status((int(time.time()) - 100) * SECOND, stranger.pid, want="u")
+        (s / "supervise/status").write_bytes(record.pack())
+        with running("supervise", s):
+            eventually(lambda: up(s) != stranger.pid)
+            assert lines(s / "said") == ["run"]
+        assert stranger.poll() is None
+
+
+def test_a_supervise_has_nothing_to_do_while_nothing_happens(tmp_path: Path) -> None:
+    s = service(tmp_path / "s")
+    with running("supervise", s) as supervisor:
+        up(s)
+        time.sleep(1.5)  # the pause after the start
+
+        def woken() -> int:
+            status = Path(f"/proc/{supervisor.pid}/status").read_text()
+            return sum(int(line.split()[1]) for line in status.splitlines() if "ctxt_switches" in line)
+
+        before = woken()
+        time.sleep(3)
+        assert woken() == before
