@@ -97,3 +97,9 @@ def free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+def own_address() -> str:
+    """An address of this machine where this process's tests may use fixed ports."""
+    pid = os.getpid()
+    return f"127.{100 + pid // 62_500 % 100}.{1 + pid // 250 % 250}.{1 + pid % 250}"

@@ -31,6 +31,7 @@ SSLREMOTEHOST, SSLREMOTEINFO are set for the program; see tcpclient and -e, -s
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from supervise import chain
@@ -118,22 +119,26 @@ def _connect_and_run(settings: Settings) -> int:
     number = addresses.port_number(port)
     password = read_password() if settings.ask_password else b""
     outgoing.free_6_and_7()
-    with outgoing.connect(settings.wanted, host, number) as sock:
-        found = outgoing.variables(settings.wanted, sock)
-        changes = addresses.environment_of_tls(found, settings.tcp_variables)
-        session = _session(settings, host, sock, password)
-        if settings.tls_variables:
-            changes |= _about(session, settings.files["certificate"])
-        env = outgoing.environment(changes)
+    with contextlib.closing(outgoing.connect(settings.wanted, host, number)) as sock:
+        return _talk(settings, host, sock, password, child)
 
-        def run() -> int:
-            with unable_to(f"run {child[0]}"):
-                chain.run(child, env)
 
-        try:
-            return tls_relay.serve("sslclient", session, sock.fileno(), settings.timeout, (6, 7), run)
-        except OSError as error:
-            raise Fatal(f"unable to speak SSL: {why(error)}") from error
+def _talk(settings: Settings, host: str, sock: socket.socket, password: bytes, child: Sequence[str]) -> int:
+    found = outgoing.variables(settings.wanted, sock)
+    changes = addresses.environment_of_tls(found, settings.tcp_variables)
+    session = _session(settings, host, sock, password)
+    if settings.tls_variables:
+        changes |= _about(session, settings.files["certificate"])
+    env = outgoing.environment(changes)
+
+    def run() -> int:
+        with unable_to(f"run {child[0]}"):
+            chain.run(child, env)
+
+    try:
+        return tls_relay.serve("sslclient", session, sock.fileno(), settings.timeout, (6, 7), run)
+    except OSError as error:
+        raise Fatal(f"unable to speak SSL: {why(error)}") from error
 
 
 def _session(settings: Settings, host: str, sock: socket.socket, password: bytes) -> tls.Session:

@@ -65,9 +65,12 @@ def _client(argv: Sequence[str], then: Callable[[Sequence[str], dict[str, str]],
             raise Usage(SYNOPSIS)
         host, port, *child = operands
         outgoing.free_6_and_7()
-        with outgoing.connect(wanted, host, addresses.port_number(port)) as sock:
+        sock = outgoing.connect(wanted, host, addresses.port_number(port))
+        try:
             env = outgoing.environment(outgoing.variables(wanted, sock))
             outgoing.leave_on_6_and_7(sock)
+        finally:
+            sock.close()
         return then(child, env)
     except Fatal as error:
         if wanted.verbosity == SILENT:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from name_server import name_server, needs_dnsmasq
-from programs import BIN, environment, eventually, run, running
+from programs import BIN, environment, eventually, own_address, run, running
 
 THEIRS = Path("/usr/bin")
-CACHE = "127.53.53.53"
+CACHE = own_address()
 pytestmark = [
     pytest.mark.root,
     needs_dnsmasq,

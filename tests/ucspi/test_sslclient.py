@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
-from programs import environment, eventually, free_port, run, running
+from programs import environment, eventually, free_port, own_address, run, running
 
 pytestmark = pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl (Debian: openssl)")
 ENV = environment(DNSREWRITEFILE=os.devnull)
-READ = ["sh", "-c", "cat <&6"]
+HERE = own_address()
 
 
 @pytest.fixture(scope="module")
@@ -176,12 +176,12 @@ def test_usage() -> None:
         done = run("sslclient", *argv)
         assert done.returncode == 100
         assert b"sslclient: usage: sslclient [ -3hHrRdDqQveEsSnNxX ]" in done.stderr
-    done = run("sslclient", "-RHl0", "127.7.7.9", "1", "true")
+    done = run("sslclient", "-RHl0", HERE, "1", "true")
     assert (done.returncode, done.stderr) == (
         111,
-        b"sslclient: unable to connect to 127.7.7.9 port 1: connection refused\n",
+        f"sslclient: unable to connect to {HERE} port 1: connection refused\n".encode(),
     )
-    assert run("sslclient", "-RHl0", "-a/none", "127.7.7.9", "1", "true").returncode == 111
+    assert run("sslclient", "-RHl0", "-a/none", HERE, "1", "true").returncode == 111
 
 
 def test_a_program_that_cannot_be_run_is_told(authority: Authority) -> None:

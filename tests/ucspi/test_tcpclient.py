@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from name_server import name_server, needs_dnsmasq
-from programs import BIN, environment, eventually, free_port, run, running
+from programs import BIN, environment, eventually, free_port, own_address, run, running
 
 from ucspi.http_at import Body
 from ucspi.outgoing import Wanted
@@ -23,6 +23,8 @@ from ucspi.outgoing import Wanted
 THEIRS = Path("/usr/bin")
 needs_c = pytest.mark.skipif(not (THEIRS / "tcpserver").exists(), reason="no C tcpserver (Debian: ucspi-tcp)")
 SHOW = ["sh", "-c", 'env | grep -E "^(PROTO|TCP)" | sort']
+HERE = own_address()
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="low ports are for root")
 QUIET = environment(DNSREWRITEFILE=os.devnull)
 
 
@@ -202,6 +204,8 @@ def test_descriptors_6_and_7_that_are_open_already_do_not_matter(tmp_path: Path)
         assert run("sh", "-c", script).stdout == expected
 
 
+@pytest.mark.root
+@needs_root
 def test_tcpcat_and_who_and_date_and_finger_print_what_comes() -> None:
     def says(connection: socket.socket) -> None:
         connection.sendall(b"one\r\n\x1b[2Jtwo\xff")
@@ -209,26 +213,24 @@ def test_tcpcat_and_who_and_date_and_finger_print_what_comes() -> None:
     with scripted(says) as port:
         assert run("tcpcat", "127.0.0.1", str(port)).stdout == b"one\r\n\x1b[2Jtwo\xff"
     for name, port in (("who@", 11), ("date@", 13)):
-        with scripted(says, port, "127.7.7.7"):
-            assert run(name, "127.7.7.7").stdout == b"one\n^[[2JtwoM-^?"
+        with scripted(says, port, HERE):
+            assert run(name, HERE).stdout == b"one\n^[[2JtwoM-^?"
 
 
+@pytest.mark.root
+@needs_root
 def test_finger_sends_the_user() -> None:
-    with scripted(
-        lambda connection: connection.sendall(b"you said " + connection.recv(100)), 79, "127.7.7.8"
-    ):
-        assert run("finger@", "127.7.7.8", "joe").stdout == b"you said joe\n"
-    with scripted(
-        lambda connection: connection.sendall(b"you said " + connection.recv(100)), 79, "127.7.7.8"
-    ):
-        assert run("finger@", "127.7.7.8").stdout == b"you said \n"
+    with scripted(lambda connection: connection.sendall(b"you said " + connection.recv(100)), 79, HERE):
+        assert run("finger@", HERE, "joe").stdout == b"you said joe\n"
+    with scripted(lambda connection: connection.sendall(b"you said " + connection.recv(100)), 79, HERE):
+        assert run("finger@", HERE).stdout == b"you said \n"
 
 
 @pytest.mark.parametrize("name", ["who@", "date@", "finger@", "http@"])
 def test_no_connection_is_said_but_the_exit_code_is_the_pipelines(name: str) -> None:
     port = {"who@": 11, "date@": 13, "finger@": 79, "http@": 80}[name]
-    done = run(name, "127.7.7.9")
-    message = f"tcpclient: unable to connect to 127.7.7.9 port {port}: connection refused\n"
+    done = run(name, HERE)
+    message = f"tcpclient: unable to connect to {HERE} port {port}: connection refused\n"
     assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", message)
 
 
@@ -288,6 +290,6 @@ def test_mconnect_carries_lines_both_ways_and_ends_with_the_server() -> None:
 
 
 def test_ports_by_name() -> None:
-    done = run("tcpclient", "-RHl0", "127.7.7.9", "tcpmux", "true")
-    assert done.stderr == b"tcpclient: unable to connect to 127.7.7.9 port 1: connection refused\n"
+    done = run("tcpclient", "-RHl0", HERE, "tcpmux", "true")
+    assert done.stderr == f"tcpclient: unable to connect to {HERE} port 1: connection refused\n".encode()
     assert run("tcpclient", "-RHl0", "127.0.0.1", str(free_port()), "true").returncode == 111
