@@ -242,6 +242,37 @@ def test_one_that_was_killed_is_followed_by_another(mail_home: MailHome) -> None
             assert process.wait(30) == -signal.SIGKILL
 
 
+def test_a_kill_in_the_middle_loses_nothing_that_was_accepted(mail_home: MailHome) -> None:
+    accepted: list[bytes] = []
+    stop = threading.Event()
+
+    def client(name: int) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            body = b"%d of %d\n" % (number, name)
+            if hand_over(mail_home, body) == 0:
+                accepted.append(body)
+
+    threads = [threading.Thread(target=client, args=(name,)) for name in range(5)]
+    for thread in threads:
+        thread.start()
+    try:
+        for kills in range(5):
+            with running("qmail-queued", env=mail_home.environment()) as process:
+                eventually(lambda goal=10 * (kills + 1): len(accepted) >= goal, "mail is accepted")  # type: ignore[misc]
+                process.kill()
+                process.wait(30)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    queued = [queued.message.partition(b"\n")[2] for queued in mail_home.queued()]
+    assert set(accepted) <= set(queued)
+    assert all(message.endswith(b"\n") for message in queued)
+    assert len(queued) == len(set(queued))
+
+
 def test_it_ends_with_the_pipe_it_was_given(mail_home: MailHome) -> None:
     with running("qmail-queued", env=mail_home.environment(), stdin=-1) as process:
         eventually(lambda: is_ready(mail_home), "qmail-queued listens")
