@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 LINES = 1_000_000
-ROUNDS = 3
+ROUNDS = 4
 OURS = Path(sys.prefix) / "bin/multilog"
 THEIRS = Path("/usr/bin/multilog")
+MEMORY = Path("/dev/shm")
 SCRIPTS = {
     "t ./main": ["t"],
     "t s16777215 ./main": ["t", "s16777215"],
@@ -28,22 +29,27 @@ def measure() -> Iterator[str]:
     if not THEIRS.exists():
         yield "skipped: C multilog is not installed (Debian package daemontools)"
         return
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
-        lines = Path(directory) / "lines"
-        lines.write_bytes(
-            b"".join(b"line %d ".ljust(93, b".") % n + b"\n" for n in range(100_000, 100_000 + LINES))
-        )
-        for name, script in SCRIPTS.items():
-            yield _compared(name, script, lines)
+    for place, what in ((Path.cwd(), "on this disk"), (MEMORY, "in memory")):
+        if not place.is_dir():
+            continue
+        with tempfile.TemporaryDirectory(dir=place) as directory:
+            lines = Path(directory) / "lines"
+            text = (f"line {number} ".ljust(99, ".") + "\n" for number in range(LINES))
+            lines.write_text("".join(text))
+            for name, script in SCRIPTS.items():
+                yield _compared(f"{name}, {what}", script, lines)
 
 
 def _compared(name: str, script: Sequence[str], lines: Path) -> str:
-    """Both in turn, the ratios of the pairs."""
-    times = [(_seconds(THEIRS, script, lines), _seconds(OURS, script, lines)) for _ in range(ROUNDS)]
+    """Both in turn, each as often the first, and the median of the pairs' ratios."""
+    times = []
+    for number in range(ROUNDS):
+        pair = [_seconds(program, script, lines) for program in (THEIRS, OURS)[:: 1 - number % 2 * 2]]
+        times.append(pair[:: 1 - number % 2 * 2])
     ratio = statistics.median(theirs / ours for theirs, ours in times)
     size = lines.stat().st_size / 1e6
     speeds = [size / statistics.median(column) for column in zip(*times, strict=True)]
-    return f"{name:28} C {speeds[0]:4.0f} MB/s, ours {speeds[1]:4.0f} MB/s: {ratio:.2f} x"
+    return f"{name:42} C {speeds[0]:4.0f} MB/s, ours {speeds[1]:4.0f} MB/s: {ratio:.2f} x"
 
 
 def _seconds(multilog: Path, script: Sequence[str], lines: Path) -> float:
