@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat as modes
 import subprocess
@@ -307,3 +308,25 @@ def test_a_supervise_has_nothing_to_do_while_nothing_happens(tmp_path: Path) -> 
         before = woken()
         time.sleep(3)
         assert woken() == before
+
+
+def test_when_there_is_no_fork_it_says_so_waits_and_still_obeys(tmp_path: Path) -> None:
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed (apt install strace)")
+    s = service(tmp_path / "s", "echo run >>said; exec sleep 1000")
+    said = tmp_path / "said"
+    inject = [
+        "-e",
+        "inject=clone3,clone,vfork,fork:error=EAGAIN:when=1",
+        "-e",
+        "trace=clone3,clone,vfork,fork",
+    ]
+    strace = ["strace", "-I1", "-qq", "-o", "/dev/null", *inject, program("supervise"), str(s)]
+    with said.open("wb") as err, running(*strace, stderr=err) as tracer:
+        warning = f"supervise: warning: unable to fork for {s}, sleeping 60 seconds: temporary failure"
+        eventually(lambda: warning in lines(said))
+        assert stat(s) == "down N seconds, normally up, want up"
+        run("svc", "-u", s)
+        assert alive(up(s))
+        run("svc", "-dx", s)
+        assert tracer.wait(30) == 0

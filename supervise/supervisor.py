@@ -1,0 +1,225 @@
+"""supervise's loop: one service, the process that runs for it, and what svc wants of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+
+from supervise import adoption
+from supervise.errors import reason
+from supervise.lifecycle import Event, Phase, State, Want, step
+from supervise.program import say
+from supervise.status import Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+
+    from supervise.habits import Habits
+    from supervise.service_directory import ServiceDirectory
+    from supervise.signals import SignalPipe
+else:
+    import _signal as signal  # the same without enums, which cost time and memory
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+COMMANDS = {"u": Event.UP, "d": Event.DOWN, "o": Event.ONCE, "x": Event.LEAVE}
+SIGNALS = {
+    "a": signal.SIGALRM,
+    "h": signal.SIGHUP,
+    "i": signal.SIGINT,
+    "k": signal.SIGKILL,
+    "t": signal.SIGTERM,
+}
+LETTERS = {Want.UP: "u", Want.DOWN: "d"}  # in the status record
+WANTS = {"u": Want.UP, "d": Want.DOWN}
+SERVING = (Phase.STARTING, Phase.UP)  # the service counts as up
+IDLE = (Phase.DOWN, Phase.RESTING)
+PACE = 1.0  # seconds to pause after a start of ./run, whatever happens
+PATIENCE = 60.0  # seconds to wait when there is no fork
+NO_FORK = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+UNKNOWN = 0  # the wait status of what is nobody's child
+COULD_NOT_RUN = 111 << 8  # as a wait status
+
+
+class Supervisor:
+    """One service: its state, and the process that runs for it."""
+
+    def __init__(self, directory: ServiceDirectory, signals: SignalPipe, want: Want, habits: Habits) -> None:
+        self.directory = directory
+        self.signals = signals
+        self.habits = habits
+        self.state = State(Phase.RESTING if want is Want.UP else Phase.DOWN, want)
+        self.child = 0  # pid of the script that runs
+        self.orphan = -1  # a pidfd, if the service is another supervise's child
+        self.paused = False
+        self.changed = time.time_ns()  # when the service went up or down
+        self.start_at = 0.0  # monotonic; earlier it may not start
+        self.pause_until = 0.0  # monotonic; earlier nothing is taken notice of
+        self.kill_at: float | None = None  # monotonic
+
+    def watch(self) -> None:
+        """Keep the service as it is wanted, until told to leave."""
+        self.adopt()
+        try:
+            self._watch()
+        finally:
+            self.release()
+
+    def adopt(self) -> None:
+        """Go on with the service of a supervise that was killed, if there is one."""
+        found = adoption.survivor()
+        if found:
+            record, self.orphan = found
+            self.child, self.paused, self.changed = record.pid, record.paused, record.when
+            self.state = State(Phase.UP, WANTS.get(record.want, Want.ONCE))
+            self.habits.adopt(record)
+
+    def release(self) -> None:
+        if self.orphan >= 0:
+            os.close(self.orphan)
+        self.orphan = -1
+
+    def _watch(self) -> None:
+        self.announce()
+        self.directory.admit()
+        poll = select.poll()
+        for readable in (self.signals.fileno(), self.directory.control, self.habits.fileno(), self.orphan):
+            if readable >= 0:
+                poll.register(readable, select.POLLIN)
+        while not self.state.over:
+            self.keep_time()
+            self.announce()
+            self.pause()
+            happened = poll.poll(self.milliseconds())
+            if self.orphan >= 0 and (self.orphan, select.POLLIN) in happened:
+                poll.unregister(self.orphan)
+                self.release()
+                self.ended(self.child, UNKNOWN)
+            self.habits.heed()
+            self.heed_signals()
+            self.reap()
+            self.obey()
+        self.announce()
+
+    def announce(self) -> None:
+        pid = self.child if self.state.phase in SERVING else 0
+        self.habits.announce(self.state, self.changed, self.start_at)
+        self.directory.announce(Status(self.changed, pid, self.paused, LETTERS.get(self.state.want, "")))
+
+    def pause(self) -> None:
+        """Let what was started be for a while; so a service that ends at once is no busy loop."""
+        left = self.pause_until - time.monotonic()
+        if left > 0:
+            self.habits.pause(left)
+
+    def milliseconds(self) -> float | None:
+        """How long there is nothing to do unless something happens."""
+        moments = [self.kill_at] if self.kill_at else []
+        if self.state.phase is Phase.RESTING:
+            moments.append(self.start_at)
+        return max(0.0, min(moments) - time.monotonic()) * 1000 + 1 if moments else None
+
+    def keep_time(self) -> None:
+        """Do what the clock says."""
+        if self.state.phase is Phase.RESTING and time.monotonic() >= self.start_at:
+            self.feed(Event.RESTED)
+        if self.kill_at and time.monotonic() >= self.kill_at:
+            self.kill_at = None
+            self.kill(signal.SIGKILL)
+
+    def heed_signals(self) -> None:
+        if self.signals.arrived() & set(ENDING):
+            self.feed(Event.DOWN)
+            self.feed(Event.LEAVE)
+
+    def obey(self) -> None:
+        """Carry out what svc has asked for."""
+        for command in self.directory.commands().decode("latin-1"):
+            if self.state.over:
+                return
+            if command in COMMANDS:
+                self.feed(COMMANDS[command])
+            elif command in SIGNALS:
+                self.kill(SIGNALS[command])
+            elif command in "pc":
+                self.paused = command == "p"
+                self.kill(signal.SIGSTOP if self.paused else signal.SIGCONT)
+
+    def kill(self, number: signal.Signals) -> None:
+        if self.orphan >= 0:
+            try:
+                signal.pidfd_send_signal(self.orphan, number)
+            except ProcessLookupError:  # poll is about to say so
+                pass
+        elif self.child:
+            os.kill(self.child, number)
+
+    def reap(self) -> None:
+        """Take notice of every child that has ended."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid == self.child and self.orphan < 0:
+                self.ended(pid, status)
+
+    def ended(self, pid: int, status: int) -> None:
+        """The script that ran in this phase is over."""
+        if self.state.phase in SERVING:
+            self.changed = time.time_ns()
+        self.child = 0
+        self.kill_at = None
+        self.feed(self.habits.ended(self.state.phase, pid, status))
+
+    def feed(self, event: Event) -> None:
+        """Let `event` change the state, and do what follows from it."""
+        old, self.state = self.state, step(self.state, event)
+        if event is Event.UP:
+            self.start_at = 0.0
+        if event is Event.DOWN and old.phase in SERVING:
+            self.terminate()
+        if self.state.phase is old.phase:
+            return
+        if self.state.phase not in IDLE:
+            self.run()
+        elif event is not Event.NO_FORK:
+            self.start_at = time.monotonic() + self.habits.rest()
+
+    def terminate(self) -> None:
+        self.kill(signal.SIGTERM)
+        self.kill(signal.SIGCONT)
+        self.paused = False
+        if self.habits.kill_after is not None and self.kill_at is None:
+            self.kill_at = time.monotonic() + self.habits.kill_after
+
+    def run(self) -> None:
+        """Start the script of the new phase; one that is not there has run well."""
+        phase = self.state.phase
+        argv = self.habits.argv(phase)
+        if not argv:
+            self.feed(Event.ENDED)
+            return
+        self.paused = False
+        if phase is Phase.UP:
+            self.pause_until = time.monotonic() + PACE
+        try:
+            self.child = self.habits.spawn(phase, argv)
+            if phase in SERVING:
+                self.changed = time.time_ns()
+        except OSError as error:
+            self.could_not_run(argv[0], error)
+
+    def could_not_run(self, script: str, error: OSError) -> None:
+        name = self.directory.name
+        if error.errno in NO_FORK and self.state.phase in SERVING:
+            self.pause_until, self.start_at = 0.0, time.monotonic() + PATIENCE
+            self.directory.warn(f"unable to fork for {name}, sleeping 60 seconds: {reason(error)}")
+            self.feed(Event.NO_FORK)
+        else:  # as if it had been started, and had ended so
+            say(f"supervise: fatal: unable to start {name}{script[1:]}: {reason(error)}")
+            self.ended(0, COULD_NOT_RUN)
