@@ -67,7 +67,8 @@ class Entry:
 
     def __init__(self, queue: Queue, pid: int, uid: int, when: int, role: bytes = b"") -> None:
         self._queue = queue
-        self._gathering = Gathering(received.queued(pid, uid, when, role))
+        local_time = received.in_local_time(os.path.dirname(queue.path))
+        self._gathering = Gathering(received.queued(pid, uid, when, role, local_time))
         self._heading = b"u%d\0p%d\0" % (uid, pid)
         self._nursery = f"{queue.path}/mess/{time.monotonic_ns() // 1000 % queue.split}"
         self._intd = -1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pwd
 
-from qmail import dates
+from qmail import dates, home
+from qmail.control import read_file
+from supervise.numbers import scan_ulong
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,21 +33,34 @@ class Peer:
         self.info = get(b"TCPREMOTEINFO")
         self.local = get(b"TCPLOCALHOST", get(b"TCPLOCALIP", b"unknown"))
 
-    def received(self, protocol: bytes, when: int, helo: bytes | None = None) -> bytes:
+    def received(
+        self, protocol: bytes, when: int, helo: bytes | None = None, local_time: bool = False
+    ) -> bytes:
         """The Received line for a message from here; `when` in seconds since 1970."""
         said = b" (HELO %b)" % safe(helo) if helo is not None else b""
         info = safe(self.info) + b"@" if self.info is not None else b""
         return b"Received: from %b%b (%b%b)\n  by %b with %b; %b\n" % (
-            safe(self.host), said, info, safe(self.ip), safe(self.local), protocol, dates.rfc822(when),
+            safe(self.host), said, info, safe(self.ip), safe(self.local), protocol,
+            dates.rfc822(when, local_time),
         )  # fmt: skip
 
 
-def queued(pid: int, uid: int, when: int, role: bytes = b"") -> bytes:
+def queued(pid: int, uid: int, when: int, role: bytes = b"", local_time: bool = False) -> bytes:
     """The line that qmail-queue puts on top: process `pid` of user `uid` queued the message.
 
     `role`: one of INVOKERS' values, where the user's name does not tell it.
     """
-    return b"Received: (qmail %d invoked %b); %b\n" % (pid, role or invoker(uid), dates.rfc822(when))
+    date = dates.rfc822(when, local_time)
+    return b"Received: (qmail %d invoked %b); %b\n" % (pid, role or invoker(uid), date)
+
+
+def in_local_time(mail_home: str) -> bool:
+    """Does the mail home's control/datelocaltime ask for local time?  One that cannot be read does not."""
+    try:
+        content = read_file(f"{home.control_directory(mail_home)}/datelocaltime")
+    except OSError:
+        return False
+    return bool(content and scan_ulong(content)[0])
 
 
 def invoker(uid: int) -> bytes:

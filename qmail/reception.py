@@ -8,6 +8,7 @@ import time
 
 from qmail import enqueue, home
 from qmail.incoming import Begin, Body, Close, End, NeedInput
+from qmail.received import in_local_time
 from ucspi import timed
 
 TYPE_CHECKING = False
@@ -101,7 +102,9 @@ class Reception:
         except OSError:
             self._session.begun(opened=False)
             return
-        self._message.write(self._peer.received(self._session.protocol, int(time.time()), helo))
+        local_time = in_local_time(self._home)
+        line = self._peer.received(self._session.protocol, int(time.time()), helo, local_time)
+        self._message.write(line)
         self._session.begun(opened=True)
 
     def _end(self, end: End) -> None:

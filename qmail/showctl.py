@@ -89,6 +89,7 @@ OTHERS = {  # what else the toolkit and its run scripts read, if it is there
     "badrcptto": "Its addresses are not accepted as recipients.",
     "bouncemaxbytes": "Of a message, a bounce quotes that many bytes.",
     "concurrencyincoming": "The SMTP service takes that many connections at a time.",
+    "datelocaltime": "With a number other than 0, dates in headers are local time.",
     "defaultdelivery": "qmail-start is given it as the default delivery.",
     "morebadrcptto": "More of badrcptto, to be read as morebadrcptto.cdb.",
     "morebadrcptto.cdb": "Compiled from morebadrcptto.",
