@@ -50,7 +50,7 @@ bench: venv
 	PYTHONPATH=tests $(VENV)/bin/python -m bench $(BENCH)
 
 man: venv
-	$(VENV)/bin/python man/generate.py man
+	$(VENV)/bin/python man/generate.py build/man
 
 clean:
 	rm -rf $(VENV) build dist

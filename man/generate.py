@@ -22,16 +22,18 @@ def page(manual: str) -> tuple[str, str]:
         raise ValueError(f"not `name(section): what it does`: {title!r}")
     name, section, what = match.group("name", "section", "what")
     roff = [f'.TH {name} {section} "" paperpath', ".SH NAME", f"{escaped(name)} \\- {escaped(what)}"]
-    column = 0  # where the text of the section begins in the docstring
+    column = 0  # where the text of the section begins in the docstring; -1: not known yet
     for line in lines:
         heading = HEADING.match(line)
+        indent = len(line) - len(line.lstrip())
         if heading:
             roff += [".fi", f".SH {heading['heading']}", ".nf"]
-            column = heading.start("text") if heading["text"] else 0
-            line = heading["text"] or ""
-        else:
-            line = line[min(column, len(line) - len(line.lstrip())) :]
-        roff.append(escaped(line))
+            column = heading.start("text") if heading["text"] else -1
+            roff += [escaped(heading["text"])] if heading["text"] else []
+            continue
+        if column < 0 and line:
+            column = indent
+        roff.append(escaped(line[min(column, indent) :]) if column >= 0 else "")
     return section, "\n".join([*roff, ".fi", ""])
 
 
@@ -41,17 +43,19 @@ def escaped(text: str) -> str:
     return f"\\&{text}" if text.startswith((".", "'")) else text
 
 
-def main() -> int:
-    target = Path(sys.argv[1])
+def write_pages(target: Path) -> list[Path]:
+    """Write all pages below `target`; return their places, relative to it."""
     commands = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    places = []
     for name, entry in commands.items():
         module = ROOT / f"{entry.split(':')[0].replace('.', '/')}.py"
         section, roff = page(ast.get_docstring(ast.parse(module.read_text())) or "")
-        directory = target / f"man{section}"
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / f"{name}.{section}").write_text(roff)
-    return 0
+        place = Path(f"man{section}/{name}.{section}")
+        (target / place).parent.mkdir(parents=True, exist_ok=True)
+        (target / place).write_text(roff)
+        places.append(place)
+    return places
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    write_pages(Path(sys.argv[1]))
