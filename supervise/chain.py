@@ -196,11 +196,14 @@ def load(module: str) -> Program:
     return loaded
 
 
-def follow(image: Become) -> int:
-    """Run the program that `image` asks for, and those that it becomes in turn; return the exit code."""
+def follow(image: Become, keep: Iterable[int] = ()) -> int:
+    """Run the program that `image` asks for, and those that it becomes in turn; return the exit code.
+
+    keep: descriptors that stay open although they are close-on-exec.
+    """
     while True:
         try:
-            return _enter(image)
+            return _enter(image, keep)
         except Become as following:
             image = following
         except (OSError, MemoryError, ImportError) as error:  # memory, say: exec would have killed
@@ -209,13 +212,13 @@ def follow(image: Become) -> int:
             return TEMPORARY
 
 
-def _enter(image: Become) -> int:
+def _enter(image: Become, keep: Iterable[int]) -> int:
     from supervise import title
 
     image.__traceback__ = image.__context__ = image.__cause__ = None
     gc.collect()  # what the old program left closes its descriptors now, not the new one's later
     reset_signals()
-    close_on_exec()
+    close_on_exec(keep)
     replace_environment(image.env)
     sys.argv = [image.file, *image.argv[1:]]
     title.show(image.argv)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import errno
 import marshal
 import os
+import resource
 import select
 import signal
 import time
 
 from supervise import chain
 from supervise.errors import reason
-from supervise.program import say
+from supervise.program import Become, say
 from supervise.signals import SignalPipe
 from supervise.workers import Worker
 from ucspi import addresses
@@ -59,6 +60,7 @@ PAUSE = 1.0  # seconds without accepting after something ran out
 BATCH = 16  # connections accepted before workers are looked at again
 MOST_JOBS = 2000  # of one worker; then a fresh one
 MOST_IDLE = 64  # workers; one that finishes beyond them goes
+LIMITS = [number for name, number in vars(resource).items() if name.startswith("RLIMIT_")]
 NO_ADDRESS = b""  # of a client of a Unix socket
 
 
@@ -90,6 +92,7 @@ class Server:
         self._workers: dict[int, Worker] = {}  # by the descriptor that they report on
         self._idle: list[Worker] = []
         self._stale: set[int] = set()  # pids of workers that shall not be used again
+        self._rights: tuple[object, ...] = ()  # in a worker: those that it began with
         self._poll = select.epoll()
         self._listening = False
         self._resume = 0.0  # time.monotonic() until when it pauses
@@ -185,7 +188,13 @@ class Server:
 
     def _work(self, job: bytes, fds: list[int]) -> int:
         """In a worker: serve one connection."""
-        code = self._serve(fds[0], Arrival(*marshal.loads(job)))
+        self._rights = self._rights or _rights()
+        try:
+            code = self._serve(fds[0], Arrival(*marshal.loads(job)))
+        except Become as image:
+            code = chain.follow(image, keep=chain.OWN_FDS)
+            if _rights() != self._rights:
+                raise SystemExit(code) from None  # fit for nobody else
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # so that the connection ends
         chain.arrange({0: null, 1: null})
         os.close(null)
@@ -241,6 +250,8 @@ class Server:
         try:
             while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
                 self._stale.discard(ended[0])
+                for worker in [worker for worker in self._workers.values() if worker.pid == ended[0]]:
+                    self._dismiss(worker)  # a child of its own may still hold the channel
                 self._end(*ended)
         except ChildProcessError:
             pass
@@ -265,3 +276,9 @@ class Server:
     def _log(self, line: str, level: int = 2) -> None:
         if self._verbosity >= level:
             say(f"{self._program}: {line}")
+
+
+def _rights() -> tuple[object, ...]:
+    """What a program may have taken away from its process for good: user, groups, limits."""
+    limits = [resource.getrlimit(number) for number in LIMITS]
+    return os.getresuid(), os.getresgid(), os.getgroups(), limits

@@ -145,6 +145,37 @@ def test_a_worker_that_chains_ends_with_the_last_program(tmp_path: Path) -> None
     assert first != second
 
 
+def test_a_chain_of_the_toolkits_own_programs_leaves_the_worker_fit_for_more(tmp_path: Path) -> None:
+    with serving(tmp_path, [PLAIN], ["argv0", "argv0", "again", "addcr", "last"]) as server:
+        for n in range(4):
+            assert server.says(b"%d\n" % n) == b"%d\r\n" % n
+            server.logged("^tcpserver: end .* status 0", n + 1)
+        assert len(set(pids(server.logged("^tcpserver: end")))) == 1
+
+
+@pytest.mark.parametrize("chained", [["softlimit", "-c", "0"], ["recordio"], ["fixcrio"]], ids=str)
+def test_whatever_the_chain_does_each_connection_is_served(tmp_path: Path, chained: list[str]) -> None:
+    with serving(tmp_path, [PLAIN], [*chained, "addcr"]) as server:
+        for n in range(4):
+            assert b"%d\r" % n in server.says(b"%d\n" % n)
+            server.logged("^tcpserver: end .* status 0", n + 1)
+
+
+@needs_root
+def test_a_worker_that_became_another_user_serves_nobody_else(tmp_path: Path) -> None:
+    with serving(tmp_path, [PLAIN], ["setuidgid", "nobody", "addcr"]) as server:
+        users = []
+        for n in range(3):
+            with server.connect() as client:
+                client.sendall(b"x\n")
+                assert client.recv(10) == b"x\r\n"
+                (pid,) = pids(server.logged("^tcpserver: ok", n + 1)[n:])
+                users.append(Path(f"/proc/{pid}").stat().st_uid)
+            server.logged("^tcpserver: end .* status 0", n + 1)
+        assert 0 not in users
+        assert len(set(pids(server.logged("^tcpserver: end", 3)))) == 3
+
+
 def test_a_killed_worker_is_an_end_by_signal_and_nothing_more(tmp_path: Path) -> None:
     with serving(tmp_path, [PLAIN], ["addcr"]) as server:
         with server.connect() as client:
