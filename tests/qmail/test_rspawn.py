@@ -44,6 +44,14 @@ def test_our_own_qmail_remote_works_again_and_again(home: MailHome) -> None:
             assert b"(#4.4.1)" in text
 
 
+def test_a_program_of_ours_that_becomes_another_is_that_one_for_one_delivery(home: MailHome) -> None:
+    with spawner(home, "qmail-rspawn", QMAILREMOTE="argv0") as started:  # argv0 host sender recipient
+        for _ in range(2):
+            assert started.deliver(b"a@true") == b"Zqmail-remote produced no output.\n"
+            assert started.deliver(b"a@false") == b"DUnable to run qmail-remote.\n"
+            assert started.deliver(b"a@no-such-program") == b"ZUnable to run qmail-remote.\n"
+
+
 def test_a_crash_takes_one_delivery_with_it(home: MailHome, tmp_path: Path) -> None:
     program = put_program(tmp_path / "other", "kill -9 $$")
     with spawner(home, "qmail-rspawn", QMAILREMOTE=str(program)) as started:
