@@ -24,6 +24,10 @@ RECORDS = [
     "mx-host=a.test,mail.test,10",
     "mx-host=a.test,Backup.test,20",
     *(f"mx-host=many.test,mail-exchanger-number-{i}.test,{i}" for i in range(100)),
+    *(
+        f"mx-host=huge.test,mail-exchanger-number-{i}-with-a-long-name.example{i}.test,{i}"
+        for i in range(800)
+    ),
     "txt-record=text.test,one,two",
     "txt-record=odd.test,caf\u00e9",
     "ptr-record=4.2.0.192.in-addr.arpa,Four.test",
@@ -64,6 +68,7 @@ def test_what_is_not_there_is_empty(cache: str) -> None:
 @needs_dnsmasq
 def test_a_long_answer_comes_by_tcp(cache: str) -> None:
     assert len(resolver(cache).mx("many.test")) == 100
+    assert len(resolver(cache).mx("huge.test")) == 800, "nearly all that TCP can carry"
 
 
 @needs_dnsmasq
