@@ -48,7 +48,15 @@ REFUSALS = frozenset({100, 64, 65, 70, 76, 77, 78, 112})
 """Exit codes by which a program says that it will never take the message."""
 
 
-@program("qmail-local")
+LATER = (
+    "qmail.maildir", "qmail.mbox", "qmail.enqueue", "qmail.intake", "qmail.bouncesaying",
+    "qmail.condredirect", "qmail.dot_forward", "qmail.except_", "qmail.forward", "qmail.preline",
+    "qmail.qreceipt",
+)  # fmt: skip
+"""What deliveries need on the way."""
+
+
+@program("qmail-local", later=LATER)
 def main(argv: Sequence[str]) -> int:
     options = Options(argv, "nN")
     real = True

@@ -25,21 +25,7 @@ import grp
 import os
 import pwd
 
-from qmail import (
-    bouncesaying,
-    condredirect,
-    dot_forward,
-    enqueue,
-    except_,
-    forward,
-    home,
-    intake,
-    maildir,
-    mbox,
-    preline,
-    qreceipt,
-    users_cdb,
-)
+from qmail import home, users_cdb
 from qmail.agents import NOT_ALLOWED, User
 from qmail.control import Controls
 from qmail.home import is_private
@@ -53,20 +39,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SHARED = (
-    bouncesaying,
-    condredirect,
-    dot_forward,
-    enqueue,
-    except_,
-    forward,
-    intake,
-    maildir,
-    mbox,
-    preline,
-    qreceipt,
-)
-"""What deliveries need on the way: imported before the fork, or every user's worker would do it again."""
 MOST_OUTPUT = 3000  # bytes of a report
 MOST_ASSIGNMENT = 64 * 1024  # bytes that qmail-getpw may say
 BUG, ROOT, CDB, SYSTEM = NOT_ALLOWED, 113, 117, 118

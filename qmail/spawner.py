@@ -56,9 +56,9 @@ def limit_of(setting: int) -> int:
 
 
 def preload(name: str) -> None:
-    """Import what `name` would run, if it is the toolkit's, so that the workers share it."""
+    """Import what `name` would run and need, if it is the toolkit's, so that the workers share it."""
     try:
-        chain.preload(name)
+        chain.preload_all([name])
     except ImportError:  # half installed; each delivery will tell
         pass
 

@@ -389,6 +389,22 @@ def test_many_deliveries_execute_nothing_and_fork_once(home: MailHome, tmp_path:
     assert len(re.findall(r"(?:fork|clone3?)\(", calls)) == 1
 
 
+@needs_strace
+def test_a_worker_imports_nothing(home: MailHome, tmp_path: Path) -> None:
+    instructions(home, "./Mailbox\n&away@x\n|dot-forward .forward", "all")
+    trace = tmp_path / "trace"
+    under = ("strace", "-f", "-e", "trace=openat", "-o", str(trace))
+    with spawner(home, "qmail-lspawn", "./Maildir/", under=under) as started:
+        assert started.deliver(b"all@x").startswith(b"Kdid 1+1+1\nqp ")
+        assert started.deliver(b"anyone@x") == b"Kdid 1+0+0\n"
+        assert started.close() == 0
+    opened = [line.split(maxsplit=1) for line in trace.read_text().splitlines()]
+    server = opened[0][0]
+    modules = [call for pid, call in opened if pid != server and re.search(r"\.(pyc?|so)\b", call)]
+    assert modules == []
+    assert any(re.search(r"\.pyc", call) for pid, call in opened if pid == server)
+
+
 def test_a_worker_is_replaced_after_its_share(home: MailHome, working: RunningSpawner) -> None:
     instructions(home, "|echo $PPID", "pid")
     first = working.deliver(b"pid@x")
