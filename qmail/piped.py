@@ -67,9 +67,10 @@ def copy(pipe: Pipe, beginning: bytes) -> OSError | None:
     """Feed `beginning` and standard input to `pipe`; stop when it reads no more.
 
     Returns the error that the originals notice, if any: of reading, or of
-    writing all but the last bytes.
+    writing, unless all of it is UNNOTICED bytes at most.
     """
-    written = 0
+    broken: OSError | None = None
+    total = 0
     block = beginning
     while True:
         try:
@@ -77,10 +78,8 @@ def copy(pipe: Pipe, beginning: bytes) -> OSError | None:
         except OSError as error:
             return error
         block += more
-        failed = pipe.write(block)
-        if failed:
-            return failed if more or written + len(block) > UNNOTICED else None
-        written += len(block)
-        if not more:
-            return None
+        total += len(block)
+        broken = broken or pipe.write(block)
+        if not more or (broken and total > UNNOTICED):
+            return broken if total > UNNOTICED else None
         block = b""

@@ -96,6 +96,16 @@ def test_preline_notices_that_a_long_message_is_not_read(mail_home: MailHome) ->
     assert (code, said) == (111, b"preline: fatal: unable to copy input: broken pipe\n")
 
 
+@pytest.mark.parametrize(("size", "code"), [(8000, 3), (8300, 111)])
+def test_how_much_goes_unread_is_what_counts(mail_home: MailHome, size: int, code: int) -> None:
+    # The message comes in two parts, and the program is gone before either.
+    message = '(cat gone; printf "%02000d" 0; sleep 0.1; printf "%0$1d" 0)'
+    script = f'mkfifo gone; {message} | preline sh -c "exec >gone; exit 3"'
+    variables = {**mail_home.environment(), **LINES}
+    done = run("sh", "-c", script, "sh", str(size - 2000), cwd=mail_home.path, env=variables)
+    assert done.returncode == code, done.stderr
+
+
 def test_predate_does_not_mind(mail_home: MailHome) -> None:
     assert local(mail_home, "predate", "sh", "-c", "exit 3", stdin=b"x" * 10_000_000) == (3, b"")
 
