@@ -177,6 +177,7 @@ def serve(settings: Settings, usage: str, make: Callable[[], Service], *, rights
 
 def _serve(settings: Settings, make: Callable[[], Service], rights_first: bool) -> int:
     port = addresses.port_number(settings.port)
+    _occupy_standard_descriptors()
     sockets = listeners.inherited(os.environ) or [_listen(settings, port)]
     try:
         service = None if rights_first else make()
@@ -239,6 +240,15 @@ def _drop_rights(settings: Settings) -> None:
 
 def _port_of(sock: socket.socket) -> int:
     return 0 if sock.family == socket.AF_UNIX else int(sock.getsockname()[1])
+
+
+def _occupy_standard_descriptors() -> None:
+    """Have something as descriptors 0, 1 and 2, lest a socket become one of them."""
+    fd = os.open(os.devnull, os.O_RDWR)
+    while fd <= 2:
+        os.set_inheritable(fd, True)
+        fd = os.open(os.devnull, os.O_RDWR)
+    os.close(fd)
 
 
 def _let_go_of_input_and_output() -> None:

@@ -223,6 +223,14 @@ def test_term_ends_the_server_and_lets_workers_finish(tmp_path: Path) -> None:
         eventually(lambda: not Path(f"/proc/{pid}").exists(), "the worker ends")
 
 
+@pytest.mark.parametrize("program", ["addcr", "cat"])
+def test_without_standard_descriptors_it_serves_all_the_same(tmp_path: Path, program: str) -> None:
+    closed = ["sh", "-c", 'exec "$@" <&- 2>&-', "sh"]
+    with serving(tmp_path, [PLAIN], [program], before=closed) as server:
+        for _ in range(2):
+            assert server.says(b"x\n").startswith(b"x")
+
+
 # Limits
 
 
