@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from qmail.control import Controls
 
 TIMEOUT = 1200  # seconds
+LONGEST_TIMEOUT = 2_000_000  # seconds; poll(2) counts milliseconds in 31 bits
 
 
 class NoGreeting(ValueError):
@@ -41,7 +42,7 @@ class Policy:
             raise NoGreeting
         return cls(
             greeting=greeting,
-            timeout=max(controls.number("timeoutsmtpd", TIMEOUT), 1),
+            timeout=min(max(controls.number("timeoutsmtpd", TIMEOUT), 1), LONGEST_TIMEOUT),
             databytes=databytes(controls, environment),
             relay=environment.get(b"RELAYCLIENT"),
             local_ip_host=controls.line("localiphost", me=True),

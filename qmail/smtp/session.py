@@ -187,6 +187,7 @@ class Session:
             self._reply(b"555 syntax error (#5.5.4)\r\n")
             return
         if 0 < self._policy.databytes < paths.size_parameter(parameters):
+            self._sender = None  # what follows is not for an earlier message
             self._reply(TOO_BIG)
             return
         self._sender = address

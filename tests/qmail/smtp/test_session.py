@@ -100,6 +100,8 @@ def test_an_announced_size_beyond_the_limit_is_refused_at_once(policy: Policy) -
         b"503 MAIL first (#5.5.1)",
     ]
     assert talk(policy, b"MAIL FROM:<a@b> SIZE=1000", b"MAIL FROM:<a@b> SIZE=x") == [b"250 ok", b"250 ok"]
+    begun = (b"MAIL FROM:<a@b>", b"RCPT TO:<j@example.org>")
+    assert talk(policy, *begun, b"MAIL FROM:<c@d> SIZE=1001", b"DATA")[-1] == b"503 MAIL first (#5.5.1)"
 
 
 def test_a_message_beyond_the_limit_is_refused_and_the_session_goes_on(policy: Policy) -> None:
@@ -148,3 +150,10 @@ def test_our_own_address_in_brackets_is_localiphost(policy: Policy) -> None:
 def test_without_a_name_there_is_no_policy(tmp_path: Path) -> None:
     with pytest.raises(NoGreeting):
         Policy.load(Controls(str(tmp_path)), NOTHING)
+
+
+@pytest.mark.parametrize(("content", "timeout"), [("0", 1), ("60", 60), ("99999999999999999999", 2_000_000)])
+def test_a_timeout_is_one_that_can_be_waited(tmp_path: Path, content: str, timeout: int) -> None:
+    (tmp_path / "me").write_text("mx.example.org\n")
+    (tmp_path / "timeoutsmtpd").write_text(content)
+    assert Policy.load(Controls(str(tmp_path)), NOTHING).timeout == timeout
