@@ -20,6 +20,7 @@ else:
     import _signal as signal  # the same without enums, which cost time and memory
 
 LOG_TIME = 10.0  # seconds for a log to reach the end of its input
+PACE = 1.0  # seconds between two starts of a log's supervise, while all ends
 DEAF = 50  # attempts to tell a supervise something
 
 
@@ -44,6 +45,7 @@ class Service:
         self._in_child = in_child
         self._told: dict[int, Told] = {}
         self._log_over = False  # it has ended as it was told to
+        self._log_started = 0.0  # monotonic, as the next
         self._log_may_read_until = 0.0
 
     def make_pipe(self) -> bool:
@@ -68,6 +70,7 @@ class Service:
             self.start_log(supervise, self.pipe[0])
 
     def start_log(self, supervise: Program | None, source: int) -> None:
+        self._log_started = time.monotonic()
         self.log_pid = self._fork(supervise, f"{self.name}/log", source, 0, "log", self.name)
 
     def _fork(
@@ -130,7 +133,7 @@ class Service:
         if self.pid:
             self._tell(self.pid, b"dx" if urgency == 1 else b"dxk")
             if self.pipe and not self.log_pid:
-                self.start_log(supervise, self.pipe[0])
+                self._start_log_again(supervise, self.pipe[0])
             return False
         return not self.pipe or self._end_log(urgency, supervise, *self.pipe)
 
@@ -140,12 +143,18 @@ class Service:
             self.pipe = source, -1
             self._log_may_read_until = time.monotonic() + LOG_TIME
         if self.log_pid:
-            if urgency == 1 and time.monotonic() > self._log_may_read_until:
-                urgency = 2  # somebody whom the service left behind holds the pipe
+            if urgency == 1 and time.monotonic() > self._log_may_read_until and not _holds_data(source):
+                urgency = 2  # it has read all, but somebody whom the service left behind holds the pipe
             self._tell(self.log_pid, (_last_orders(self.log_pid), b"dx", b"dxk")[urgency - 1])
-        elif not self._log_over and _holds_data(source):
-            self.start_log(supervise, source)  # it was killed, or is between two lives
-        return not self.log_pid
+            return False
+        if self._log_over or time.monotonic() > self._log_may_read_until or not _holds_data(source):
+            return True
+        self._start_log_again(supervise, source)  # it was killed, or is between two lives
+        return False
+
+    def _start_log_again(self, supervise: Program | None, source: int) -> None:
+        if time.monotonic() > self._log_started + PACE:
+            self.start_log(supervise, source)
 
     def _tell(self, pid: int, commands: bytes) -> None:
         """Write `commands` to the supervise `pid`, once; if it does not listen for long, signal it."""

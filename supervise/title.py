@@ -13,8 +13,13 @@ if TYPE_CHECKING:
 def show(argv: Sequence[str]) -> None:
     """Show `argv` as the command line, and the name's last part as the command."""
     shown = load()
-    shown.setproctitle(" ".join(argv))
-    shown.setthreadtitle(argv[0].rpartition("/")[2])
+    words, name = " ".join(argv), argv[0].rpartition("/")[2]
+    try:
+        shown.setproctitle(words)
+        shown.setthreadtitle(name)
+    except UnicodeEncodeError:  # names are bytes; a title is text
+        shown.setproctitle(words.encode("utf-8", "replace").decode())
+        shown.setthreadtitle(name.encode("utf-8", "replace").decode())
 
 
 def load() -> ModuleType:

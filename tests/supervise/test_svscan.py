@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,8 @@ from service_directories import (
     up,
 )
 
+from supervise.status import read
+
 
 def test_it_starts_each_service_and_its_log_with_a_pipe_between(tmp_path: Path) -> None:
     a = service(tmp_path / "a", "echo hello", "exec sleep 1000", log=("exec cat >>said",))
@@ -35,6 +38,23 @@ def test_it_starts_each_service_and_its_log_with_a_pipe_between(tmp_path: Path) 
         assert [command_line(pid) for pid in parents] == ["supervise a", "supervise log", "supervise b"]
         assert {parent(pid) for pid in parents} == {svscan.pid}
         assert command_line(svscan.pid) == f"svscan {tmp_path}"
+
+
+def is_up(directory: Path) -> bool:
+    """By its status; svstat's words may not be text."""
+    return (directory / "supervise/status").exists() and read(str(directory)).pid != 0
+
+
+def test_a_service_may_have_any_name(tmp_path: Path) -> None:
+    names = [b"caf\xe9", b"two words", b"-x", "\u202e\u00fc".encode()]
+    services = [service(tmp_path / os.fsdecode(name)) for name in names]
+    said = tmp_path / ".said"
+    with said.open("wb") as err, running("svscan", tmp_path, stderr=err) as svscan:
+        for each in services:
+            eventually(partial(is_up, each))
+        titles = {command_line(pid) for pid in children(svscan.pid)}
+    assert {"supervise caf?", "supervise two words", "supervise -x", "supervise \u202e\u00fc"} == titles
+    assert lines(said) == []
 
 
 def test_hidden_names_and_plain_files_are_no_services(tmp_path: Path) -> None:
@@ -309,3 +329,27 @@ def test_a_log_pipe_is_never_left_without_a_reader(tmp_path: Path) -> None:
         os.kill(log, signal.SIGKILL)
         eventually(lambda: pid_of(a / "log") not in (0, log))
         assert pid_of(a) == service_pid
+
+
+def test_a_log_that_cannot_be_supervised_does_not_keep_svscan_from_ending(tmp_path: Path) -> None:
+    a = service(tmp_path / "a", "echo unread", "exec sleep 1000", log=("exec sleep 1000",))
+    with running("supervise", "a/log", cwd=tmp_path) as other:
+        eventually(lambda: supervised(a / "log"))
+        with (tmp_path / ".said").open("wb") as err, running("svscan", tmp_path, stderr=err) as svscan:
+            up(a)
+            svscan.terminate()
+            assert svscan.wait(60) == 0
+        assert other.poll() is None
+    assert set(lines(tmp_path / ".said")) == {
+        "supervise: fatal: unable to acquire log/supervise/lock: temporary failure"
+    }
+    assert len(lines(tmp_path / ".said")) < 20
+
+
+def test_who_is_left_behind_with_the_pipe_does_not_keep_the_log_up_for_ever(tmp_path: Path) -> None:
+    a = service(tmp_path / "a", "sleep 1000 &", "echo up", "exec sleep 1000", log=("exec cat >>said",))
+    with running("svscan", tmp_path) as svscan:
+        eventually(lambda: lines(a / "log/said"))
+        svscan.terminate()
+        assert svscan.wait(60) == 0
+    assert lines(a / "log/said") == ["up"]
