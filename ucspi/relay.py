@@ -35,14 +35,15 @@ def run(name: str, argv: Sequence[str], towards: Watcher, back: Watcher) -> NoRe
     with unable_to("create pipe"):
         inward = os.pipe()
         outward = os.pipe()
-    ends = (inward[1], outward[0])
-    with unable_to("fork"):
-        chain.fork(name, lambda: _copy_both(*ends, towards, back))
-    for fd in ends:
-        os.close(fd)
-    with unable_to("move descriptors"):
-        for source, target in ((inward[0], 0), (outward[1], 1)):
-            os.dup2(source, target)
+    try:
+        with unable_to("fork"):
+            chain.fork(name, lambda: _copy_both(inward[1], outward[0], towards, back))
+        with unable_to("move descriptors"):
+            chain.arrange({0: inward[0], 1: outward[1]})
+    finally:
+        for fd in (*inward, *outward):
+            if fd > 1:
+                os.close(fd)
     with unable_to(f"run {argv[0]}"):
         chain.run(argv)
 

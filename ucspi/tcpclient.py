@@ -71,11 +71,24 @@ def _client(argv: Sequence[str], then: Callable[[Sequence[str], dict[str, str]],
             outgoing.leave_on_6_and_7(sock)
         finally:
             sock.close()
-        return then(child, env)
+        return _hand_over(child, env, then)
     except Fatal as error:
         if wanted.verbosity == SILENT:
             return error.code
         raise
+
+
+def _hand_over(
+    child: Sequence[str], env: dict[str, str], then: Callable[[Sequence[str], dict[str, str]], int]
+) -> int:
+    """Do `then`; unless it becomes another program, the connection ends with it."""
+    try:
+        code = then(child, env)
+    except Fatal:
+        outgoing.free_6_and_7()
+        raise
+    outgoing.free_6_and_7()
+    return code
 
 
 def _read(argv: Sequence[str]) -> tuple[Wanted, Sequence[str]]:

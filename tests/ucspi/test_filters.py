@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -128,3 +129,15 @@ def test_argv0_gives_a_program_another_name() -> None:
         111,
         b"argv0: fatal: unable to run no-such-program: file does not exist\n",
     )
+
+
+@pytest.mark.parametrize("name", ["fixcrio", "recordio"])
+def test_a_connection_ends_if_the_program_cannot_be_run(name: str, tmp_path: Path) -> None:
+    with open(tmp_path / "port", "wb") as out, open(tmp_path / "log", "wb") as log:
+        argv = ["tcpserver", "-1RHl0", "127.0.0.1", "0", name, "no-such-program"]
+        with running(*argv, stdout=out, stderr=log):
+            port = int(eventually(lambda: (tmp_path / "port").read_text().strip(), "tcpserver listens"))
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", port), 20) as connection:
+                    assert connection.recv(100) == b""
+    assert (tmp_path / "log").read_text().count(f"{name}: fatal: unable to run no-such-program") == 3

@@ -293,3 +293,19 @@ def test_ports_by_name() -> None:
     done = run("tcpclient", "-RHl0", HERE, "tcpmux", "true")
     assert done.stderr == f"tcpclient: unable to connect to {HERE} port 1: connection refused\n".encode()
     assert run("tcpclient", "-RHl0", "127.0.0.1", str(free_port()), "true").returncode == 111
+
+
+def test_a_worker_that_is_tcpclient_leaves_no_connection_open(tmp_path: Path) -> None:
+    gone: list[bytes] = []
+
+    def until_the_end(connection: socket.socket) -> None:
+        gone.append(connection.recv(100))
+
+    with scripted(until_the_end) as target, open(tmp_path / "port", "wb") as out:
+        argv = ["-1RHl0", "127.0.0.1", "0", "tcpclient", "-RHl0", "127.0.0.1", str(target), "no-such-program"]
+        with running("tcpserver", *argv, stdout=out, stderr=subprocess.DEVNULL):
+            port = eventually(lambda: (tmp_path / "port").read_text().strip(), "tcpserver listens")
+            with socket.create_connection(("127.0.0.1", int(port)), 20) as connection:
+                assert connection.recv(100) == b""
+            eventually(lambda: gone, "the connection has ended while the server lives")
+    assert gone == [b""]
