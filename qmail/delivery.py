@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 BLANK_TO_DASH = bytes.maketrans(b" \t\n", b"---")
 
 
+class Undelivered(Exception):
+    """A mailbox did not take the message; `str(error)` is qmail-local's text for it."""
+
+
 class Delivery:
     """The operands of qmail-local, in its order."""
 

@@ -190,6 +190,7 @@ def _cannot_run(name: str, error: OSError) -> Fatal:
 
 def _append(path: bytes) -> None:
     from qmail import maildir, mbox
+    from qmail.delivery import Undelivered
 
     header = _variable(b"RPLINE") + _variable(b"DTLINE")
     try:
@@ -197,7 +198,7 @@ def _append(path: bytes) -> None:
             maildir.deliver(path, header, 0)
         else:
             mbox.deliver(path, _variable(b"UFLINE") + header, 0)
-    except (maildir.Undelivered, mbox.Undelivered) as error:
+    except Undelivered as error:
         raise Fatal(str(error)) from None
     _rewind()
 

@@ -25,7 +25,7 @@ import os
 import time
 
 from qmail import dotqmail, home, instructions
-from qmail.delivery import Delivery
+from qmail.delivery import Delivery, Undelivered
 from qmail.instructions import Instructions, Stop
 from supervise import chain
 from supervise.errors import reason
@@ -183,7 +183,7 @@ class _Run:
                 maildir.deliver(path, header, 0)
             else:
                 mbox.deliver(path, delivery.from_line(self._now) + header, 0)
-        except (maildir.Undelivered, mbox.Undelivered) as error:
+        except Undelivered as error:
             raise Stop(str(error)) from error
 
     def _program(self, command: bytes) -> int:

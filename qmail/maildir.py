@@ -7,6 +7,7 @@ import os
 import socket
 import time
 
+from qmail.delivery import Undelivered
 from qmail.time_limit import TimeIsUp, TimeLimit
 from supervise.durable import write_all
 from supervise.errors import temporary
@@ -19,10 +20,6 @@ NO_NAMELESS = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 """What file systems and kernels say that have no files without a name."""
 NAMED = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 TRIES = 3
-
-
-class Undelivered(Exception):
-    """Nothing was delivered; `str(error)` is qmail-local's text for it."""
 
 
 def unique_name(nanoseconds: int, pid: int, host: str) -> bytes:

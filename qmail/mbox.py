@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 
+from qmail.delivery import Undelivered
 from qmail.time_limit import TimeIsUp, TimeLimit
 from supervise.durable import sync_directory, write_all
 from supervise.errors import reason
@@ -19,10 +20,6 @@ LOCK_LIMIT = 30  # seconds
 LONGEST_PREFIX = 64 * 1024  # bytes of `>`; a line with more is none that quoting made
 FROM = re.compile(rb"^(?=>*From )", re.MULTILINE)
 MAYBE_FROM = re.compile(rb">*(?:F|Fr|Fro|From)?\Z")
-
-
-class Undelivered(Exception):
-    """Nothing was delivered; `str(error)` is qmail-local's text for it."""
 
 
 class FromQuoter:
@@ -69,7 +66,7 @@ def deliver(path: bytes, header: bytes, message: int) -> None:
         try:
             _append(fd, header, message)
             if not end:
-                sync_directory(os.path.dirname(path) or b".")
+                _sync_name(path, fd)
         except BaseException as error:
             if locked:
                 _cut(fd, end)
@@ -107,6 +104,14 @@ def _append(fd: int, header: bytes, message: int) -> None:
         pending = b""
     write_all(fd, pending + quoter.end() + b"\n")
     os.fsync(fd)
+
+
+def _sync_name(path: bytes, fd: int) -> None:
+    """Put the name of a new mbox on disk; where its owner may not read the directory, with the file again."""
+    try:
+        sync_directory(os.path.dirname(path) or b".")
+    except PermissionError:
+        os.fsync(fd)
 
 
 def _read(message: int) -> bytes:

@@ -285,6 +285,21 @@ def test_a_message_that_is_not_the_queues_is_not_read(system: MailHome) -> None:
 
 @pytest.mark.root
 @root_only
+def test_a_user_gets_mail_in_directories_that_he_may_not_read(system: MailHome) -> None:
+    user = system.path / "user"
+    (user / "closed").mkdir()
+    os.chown(user / "closed", NOBODY, NOBODY)
+    for place in (user / "closed", user / "Maildir/new", user / "Maildir/tmp", user / "Maildir"):
+        place.chmod(0o311)
+    instructions(system, "./Maildir/\n./closed/Mailbox", "both")
+    with spawner(system, "qmail-lspawn", "./Maildir/") as started:
+        assert started.deliver(b"both@x") == b"Kdid 2+0+0\n"
+    assert mail(system) == 1
+    assert (user / "closed/Mailbox").read_bytes().endswith(b"hello\n\n")
+
+
+@pytest.mark.root
+@root_only
 def test_two_users_share_no_worker(system: MailHome) -> None:
     other = system.path / "other"
     other.mkdir()

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmail import maildir
-from qmail.maildir import CHUNK, Undelivered
+from qmail.delivery import Undelivered
+from qmail.maildir import CHUNK
 
 HEADER = b"Return-Path: <>\n"
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmail import mbox
-from qmail.mbox import CHUNK, LONGEST_PREFIX, FromQuoter, Undelivered
+from qmail.delivery import Undelivered
+from qmail.mbox import CHUNK, LONGEST_PREFIX, FromQuoter
 
 HEADER = b"From a@b Thu Jan 01 00:00:00 1970\n"
 pieces = st.lists(
