@@ -22,7 +22,7 @@ import os
 
 from qmail import dates, home
 from qmail.queue_layout import Queue
-from qmail.sending.envelope import Records
+from qmail.sending.envelope import Records, TooLong
 from supervise.durable import write_all
 from supervise.errors import reason
 from supervise.program import TEMPORARY, program
@@ -82,7 +82,7 @@ def message(queue: Queue, number: int) -> Iterator[bytes]:
         with open(queue.info(number), "rb", buffering=0) as info:
             sender = b"".join(records(info.fileno(), 1))[1:]
             when = int(os.fstat(info.fileno()).st_mtime)
-    except OSError as error:
+    except (OSError, TooLong) as error:
         yield trouble(number, error)
         return
     text = dates.rfc822(when).removesuffix(b" -0000") + b" GMT  #%d  %d  <%b> " % (number, size, sender)
@@ -101,7 +101,7 @@ def recipients(number: int, path: str, channel: bytes) -> Iterator[bytes]:
                     yield marks[record[:1]] + record[1:].translate(PRINTABLE) + b"\n"
     except FileNotFoundError:
         return
-    except OSError as error:
+    except (OSError, TooLong) as error:
         yield trouble(number, error)
 
 
@@ -115,5 +115,6 @@ def records(fd: int, most: int | None = None) -> Iterator[bytes]:
             return
 
 
-def trouble(number: int, error: OSError) -> bytes:
-    return f"warning: trouble with #{number}: {reason(error)}\n".encode()
+def trouble(number: int, error: OSError | TooLong) -> bytes:
+    why = reason(error) if isinstance(error, OSError) else "a record has no end"
+    return f"warning: trouble with #{number}: {why}\n".encode()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qmail.clean import OSSIFIED
 from qmail.sending import schedule
-from qmail.sending.envelope import Head, Records, read_head
+from qmail.sending.envelope import Head, Records, TooLong, read_head
 from qmail.sending.jobs import Job
 from qmail.sending.log import safe
 from qmail.sending.store import CHUNK, READ, Draft
@@ -225,12 +225,12 @@ class Arrivals:
         reader = _Reader(number, size, self._log, self.rewriting)
         draft = None
         try:
-            while data := os.read(fd, CHUNK):
+            while (data := os.read(fd, CHUNK)) and not reader.complaint:
                 reader.feed(data)
                 if len(data) == CHUNK or draft:
                     draft = draft or Draft(self._store, number)
                     reader.empty_into(draft)
-        except OSError:
+        except (OSError, TooLong):
             reader.complaint = "trouble reading"
         if reader.complaint or reader.head.sender is None:
             if draft:

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-UNKNOWN = b"?"
+LONGEST = 1 << 20
+"""Bytes of a record; qmail-queue takes addresses of up to 1002."""
+
+
+class TooLong(ValueError):
+    """No record can be that long: the file is damaged."""
 
 
 @dataclass(slots=True)
@@ -21,7 +26,7 @@ class Head:
 
 
 class Records:
-    """Cuts the pieces of a file into whole records; what no NUL ends is none."""
+    """Cuts the pieces of a file into whole records; what no NUL ends is none.  Raises TooLong."""
 
     def __init__(self) -> None:
         self._partial = b""
@@ -29,6 +34,8 @@ class Records:
     def feed(self, data: bytes) -> list[bytes]:
         """Return the records that `data` completes, each without its NUL."""
         *records, self._partial = (self._partial + data).split(b"\0")
+        if len(self._partial) > LONGEST:
+            raise TooLong
         return records
 
 

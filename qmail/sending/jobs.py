@@ -25,6 +25,7 @@ class Job:
     ended: bool = False  # ... and todo/ knows nothing of it any more
     refs: int = 1  # deliveries under way, and one for the pass that still reads recipients
     unfinished: int = 0  # recipients tried, without a lasting result
+    unmarked: int = -1  # the place of the last recipient, if he was the last thing to be done
     complete: bool = False  # every recipient has been tried, or was done already
     since: int = 0  # when the try before preprocessing began
 

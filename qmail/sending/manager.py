@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qmail.sending import backlog, bounces, schedule
 from qmail.sending.arrivals import SYSTEM_PAUSE
 from qmail.sending.backlog import Found
+from qmail.sending.envelope import TooLong
 from qmail.sending.jobs import Delivery, Job
 from qmail.sending.log import safe
 from qmail.sending.notices import send_notice
@@ -155,7 +156,7 @@ class Manager:
         job, recipients = reading
         try:
             record = recipients.next()
-        except OSError:
+        except (OSError, TooLong):
             path = self._store.path(index, job.number)
             self._log.warning("trouble reading", path, "; will try again later")
             self._end_pass(index, now)
@@ -288,10 +289,13 @@ class Manager:
             self._log.line(b"delivery %d: report mangled, will defer" % delivery.serial)
 
     def _mark(self, delivery: Delivery) -> None:
+        """This recipient is done with: mark him, unless the whole file goes in a moment."""
         job = delivery.job
-        if job.settled:
-            self._store.mark_done(job.channel, job.number, delivery.place)
         job.unfinished -= 1
+        if job.complete and not job.unfinished:
+            job.unmarked = delivery.place
+        elif job.settled:
+            self._store.mark_done(job.channel, job.number, delivery.place)
 
     def _release(self, job: Job, now: int) -> None:
         """One user of the job less.  After the last, see what becomes of the message on this channel."""
@@ -310,6 +314,8 @@ class Manager:
             except OSError:
                 self._log.warning("unable to unlink", path, "; will try again later")
                 when = now + SYSTEM_PAUSE
+                if job.unmarked >= 0:
+                    self._store.mark_done(job.channel, job.number, job.unmarked)
             else:
                 if not self._goes_on(1 - job.channel, job.number):
                     heapq.heappush(self._done, (now, job.number))

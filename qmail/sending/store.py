@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from qmail.sending.envelope import Records, sender_of
+from qmail.sending.envelope import LONGEST, Records, sender_of
 from supervise.durable import sync_directory, write_all
 
 if TYPE_CHECKING:
@@ -125,7 +125,10 @@ class Recipients:
     _place: int = 0
 
     def next(self) -> tuple[int, bytes] | None:
-        """The place of the next record in the file, and the record; None at the end.  Raises OSError."""
+        """The place of the next record in the file, and the record; None at the end.
+
+        Raises OSError, TooLong.
+        """
         while self._next >= len(self._records):
             data = os.read(self.fd, CHUNK) if self.fd >= 0 else b""
             if not data:
@@ -180,7 +183,7 @@ class Store:
             return None
         try:
             content = b""
-            while b"\0" not in content and (data := os.read(fd, CHUNK)):
+            while b"\0" not in content and len(content) < LONGEST and (data := os.read(fd, CHUNK)):
                 content += data
             sender = sender_of(content)
             return None if sender is None else (sender, int(os.fstat(fd).st_mtime))

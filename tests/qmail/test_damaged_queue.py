@@ -45,6 +45,11 @@ def loop(path: Path) -> None:
     path.symlink_to(path.name)
 
 
+def endless(path: Path) -> None:
+    """Ten megabytes without a NUL."""
+    path.write_bytes(b"T" * 10_000_000)
+
+
 def fifo(path: Path) -> None:
     """What must not be waited for."""
     path.unlink()
@@ -56,7 +61,7 @@ def keep(path: Path) -> None:
     os.link(path, f"{path}.kept")
 
 
-DAMAGES = [empty, shorten, missing, garbage, directory, loop, fifo]
+DAMAGES = [empty, shorten, missing, garbage, endless, directory, loop, fifo]
 
 
 @pytest.fixture
@@ -79,7 +84,7 @@ def test_a_damaged_file_of_a_new_message(home: MailHome, kind: str, damage: Dama
     queue_message(home, b"joe@mx.example.org")
     number = home.queued()[0].number
     path = Path(getattr(home.queue, kind)(number))
-    if path.stat().st_nlink > 1 and damage in (empty, shorten, garbage):
+    if path.stat().st_nlink > 1 and damage in (empty, shorten, garbage, endless):
         content = path.read_bytes()  # intd/N and todo/N are one file; damage one only
         path.unlink()
         path.write_bytes(content)

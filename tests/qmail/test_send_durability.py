@@ -103,7 +103,7 @@ def test_a_failed_fsync_keeps_the_message_in_todo_and_is_not_tried_again(home: M
         assert sender.local.serve(SUCCESS).recipient == b"good@mx.example.org"
         calls = sender.calls()
         assert sum("(INJECTED)" in call for call in calls) == 1
-        assert [queued.number for queued in home.queued() if queued.number == number] == [number]
+        assert number in home.queue.numbers("todo")
         assert sender.remote.next_order(0.2) is None
     failed = next(call for call in calls if "(INJECTED)" in call)
     path = re.search(r"<([^>]*)>", failed)
@@ -113,7 +113,7 @@ def test_a_failed_fsync_keeps_the_message_in_todo_and_is_not_tried_again(home: M
     with Sender(home) as sender:
         assert sender.remote.serve().recipient == b"b@far.org"
         assert sender.local.serve().recipient == b"a@mx.example.org"
-        eventually(lambda: not home.queued(), "nothing in todo/")
+        eventually(lambda: not list(home.queue.numbers("todo")), "nothing in todo/")
 
 
 @pytest.mark.parametrize("fault", ["error=ENOSPC", "error=EIO", "error=EMFILE"])
@@ -128,9 +128,9 @@ def test_no_fault_while_preprocessing_loses_the_message(home: MailHome, call: st
     with Traced(home, *options, f"--inject={call}:{fault}") as sender:
         sender.wait_for("warning: ")
         assert any("(INJECTED)" in line for line in sender.calls())
-        assert [queued.number for queued in home.queued()] == [number]
+        assert list(home.queue.numbers("todo")) == [number]
         assert sender.local.next_order(0.1) is sender.remote.next_order(0.1) is None
     with Sender(home) as sender:
         sender.local.serve()
         sender.remote.serve()
-        eventually(lambda: not home.queued(), "nothing in todo/")
+        eventually(lambda: not list(home.queue.numbers("todo")), "nothing in todo/")

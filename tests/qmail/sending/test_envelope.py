@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmail.sending.envelope import Head, Records, number, read_head, sender_of
+from qmail.sending.envelope import LONGEST, Head, Records, TooLong, number, read_head, sender_of
 
 
 @given(st.lists(st.binary()), st.binary())
@@ -39,3 +39,10 @@ def test_only_u_p_and_f_are_understood(record: bytes) -> None:
 )
 def test_the_sender_in_info(info: bytes, expected: bytes | None) -> None:
     assert sender_of(info) == expected
+
+
+def test_a_record_without_end_is_given_up() -> None:
+    cutter = Records()
+    assert cutter.feed(b"T" * LONGEST) == []
+    with pytest.raises(TooLong):
+        cutter.feed(b"T")
