@@ -13,7 +13,6 @@ the keys of ucspi-tcp6: an IPv6 address in full (2001:0DB8:...), a network as
 from __future__ import annotations
 
 import os
-import socket
 
 from supervise.numbers import scan_ulong
 from ucspi import addresses
@@ -181,10 +180,9 @@ def _ipv6_rule(line: bytes) -> Record:
 
 def _ipv6_key(text: bytes, *, network: bool) -> bytes:
     name, slash, prefix = text.partition(b"/")
-    try:
-        packed = socket.inet_pton(socket.AF_INET6, name.decode("ascii"))
-    except (OSError, ValueError):
-        raise BadRule(text) from None
+    packed = addresses.parse(name.decode("latin-1")) if b":" in name else None
+    if not packed:
+        raise BadRule(text)
     if not slash:
         return address_key(packed)
     if not (network and prefix.isdigit() and len(prefix) < 4 and int(prefix) <= 128):
