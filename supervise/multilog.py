@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
 
-CHUNK = 65536  # bytes; what a pipe holds
+CHUNK = 32768  # bytes; half of what a pipe holds, so that the other half can come meanwhile
 LEAST = 1024  # bytes; what the original reads
 CREATE = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 QUICK = os.O_NONBLOCK | os.O_CLOEXEC

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CHUNK = 65536  # bytes; what a pipe holds
+CHUNK = 32768  # bytes; half of what a pipe holds, so that the other half can come meanwhile
 
 
 class Labeller:

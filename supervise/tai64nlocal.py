@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CHUNK = 65536  # bytes; what a pipe holds
+CHUNK = 32768  # bytes; half of what a pipe holds, so that the other half can come meanwhile
 DIGITS = 24
 """How many digits count, the last ones: 16 of seconds, 8 of nanoseconds."""
 MOST_HELD = 4096

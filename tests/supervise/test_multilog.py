@@ -37,7 +37,14 @@ def lines(first: int, last: int) -> bytes:
 def logged(home: Path, log: str = "log") -> bytes:
     """All that the log holds, in order; while it is written to, perhaps less."""
     files = [*sorted(home.glob(f"{log}/@*")), home / log / "current"]
-    return b"".join(file.read_bytes() for file in files if file.exists())
+    return b"".join(_content(file) for file in files)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:  # just renamed
+        return b""
 
 
 @contextmanager
