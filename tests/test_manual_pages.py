@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -40,6 +41,13 @@ def test_the_page_is_complete(generate: ModuleType, name: str) -> None:
     assert len(headings) == len(set(headings))
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_page_is_installed(generate: ModuleType, name: str) -> None:
+    section, roff = generate.page(manual(name).strip())
+    assert (Path(sys.prefix) / f"share/man/man{section}/{name}.{section}").read_text() == roff
+    assert not re.search(r"^[.'](?!TH|SH|nf|fi)", roff, re.MULTILINE), "text that roff would obey"
+
+
 def test_the_text_of_a_page_is_shown_as_it_is(generate: ModuleType) -> None:
     _, roff = generate.page(
         "x(1): does.\n\nSYNOPSIS   x -a \\\n           y\n"
@@ -47,6 +55,6 @@ def test_the_text_of_a_page_is_shown_as_it_is(generate: ModuleType) -> None:
     )
     shown = roff.split(".SH SYNOPSIS\n.nf\n")[1].splitlines()
     assert shown == [
-        r"x \-a \e", "y", ".fi", ".SH FILES", ".nf", "", r"\&.qmail", r"\&'quoted'", "  in", "QMAILHOME  z",
+        r"x \-a \e", "y", ".fi", ".SH FILES", ".nf", r"\&.qmail", r"\&'quoted'", "  in", "QMAILHOME  z",
         ".fi", ".SH EXIT", ".nf", "0", ".fi",
     ]  # fmt: skip
