@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import select
+import struct
+import termios
 import time
 
 from supervise import chain, status
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the same without enums, which cost time and memory
 
-LOG_TIME = 10.0  # seconds for a log to reach the end of its input
+LOG_TIME = 10.0  # seconds for a log to read on, or to take notice of the end
 PACE = 1.0  # seconds between two starts of a log's supervise, while all ends
 DEAF = 50  # attempts to tell a supervise something
 
@@ -47,6 +49,7 @@ class Service:
         self._log_over = False  # it has ended as it was told to
         self._log_started = 0.0  # monotonic, as the next
         self._log_may_read_until = 0.0
+        self._log_unread = -1  # bytes, in the last look
 
     def make_pipe(self) -> bool:
         """Make the pipe if there is a log; False if that fails."""
@@ -141,13 +144,16 @@ class Service:
         if sink >= 0:
             os.close(sink)  # now the log's input ends with what is in the pipe
             self.pipe = source, -1
+        unread = _unread(source)
+        if unread != self._log_unread:
+            self._log_unread = unread
             self._log_may_read_until = time.monotonic() + LOG_TIME
         if self.log_pid:
-            if urgency == 1 and time.monotonic() > self._log_may_read_until and not _holds_data(source):
-                urgency = 2  # it has read all, but somebody whom the service left behind holds the pipe
+            if urgency == 1 and time.monotonic() > self._log_may_read_until:
+                urgency = 2  # it is stuck, or somebody whom the service left behind holds the pipe
             self._tell(self.log_pid, (_last_orders(self.log_pid), b"dx", b"dxk")[urgency - 1])
             return False
-        if self._log_over or time.monotonic() > self._log_may_read_until or not _holds_data(source):
+        if self._log_over or time.monotonic() > self._log_may_read_until or not unread:
             return True
         self._start_log_again(supervise, source)  # it was killed, or is between two lives
         return False
@@ -193,7 +199,6 @@ def _last_orders(pid: int) -> bytes:
         return b"ox"
 
 
-def _holds_data(pipe: int) -> bool:
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    return any(events & select.POLLIN for _, events in poll.poll(0))
+def _unread(pipe: int) -> int:
+    """How many bytes are in the pipe."""
+    return int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
