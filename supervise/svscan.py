@@ -20,9 +20,9 @@ SIGNALS    HUP: look again at once.
            TERM, INT: end.  Every service is told to go down and is waited for;
            its log runs until it has read all, or has not read on for ten
            seconds.  A second TERM or INT kills the services that are still up,
-           a third the logs.  As process 1, svscan
-           ends the other processes, too.  As a shell's background job (INT is
-           ignored) it dies of TERM like any program, and its services stay.
+           a third the logs.  As process 1, svscan ends the other processes,
+           too.  As a shell's background job (INT is ignored) it dies of TERM
+           like any program, and its services stay.
 
 EXIT       0: it was told to end, and all services have ended.
            111: dir cannot be entered.
