@@ -94,8 +94,11 @@ class Arrivals:
         self._trigger = -1
 
     def fileno(self) -> int:
-        """The trigger: readable when there is something new in todo/; -1: there is no trigger."""
-        return self._trigger
+        """The trigger: readable when there is something new in todo/.
+
+        -1: there is no trigger, or it would be of no use before `next_step`.
+        """
+        return -1 if self._overflow[1] >= OVERFLOW else self._trigger
 
     def pull(self) -> None:
         """Look into todo/ at the next step."""

@@ -337,6 +337,24 @@ def test_a_flood_does_not_stop_deliveries_of_the_other_channel(home: MailHome) -
         sender.wait_for("to remote x@far.org")
 
 
+def test_what_does_not_fit_into_memory_is_preprocessed_bit_by_bit(home: MailHome) -> None:
+    """With no concurrency nothing may wait in memory: 250 are more than a second's share."""
+    home.control("concurrencylocal", "0")
+    queue = home.queue
+    for number in range(1000, 1250):
+        Path(queue.mess(number)).write_bytes(b"Subject: hi\n\n")
+        Path(queue.todo(number)).write_bytes(b"u0\0p1\0Fs@x.org\0Tu%d@mx.example.org\0" % number)
+    with Sender(home) as sender:
+        eventually(lambda: not list(queue.numbers("todo")), "nothing in todo/")
+        queue_message(home, b"joe@far.org")
+        sender.remote.serve()
+        home.control("concurrencylocal", "20")
+        sender.send_signal(signal.SIGHUP)
+        served = {sender.local.serve().recipient for _ in range(250)}
+        assert served == {b"u%d@mx.example.org" % number for number in range(1000, 1250)}
+        sender.wait_until_empty()
+
+
 def test_leftovers_of_36_hours_go_and_younger_ones_stay(home: MailHome) -> None:
     queue = home.queue
     paths = {"old": queue.mess(46), "young": queue.mess(47), "intd": queue.intd(46)}
