@@ -1,4 +1,4 @@
-"""An authority and certificates for tests, made on the spot."""
+"""An authority and certificates for tests, made on the spot, and TLS sessions that rely on them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from cryptography.x509.oid import NameOID
+
+from ucspi import tls
 
 Key = ec.EllipticCurvePrivateKey
 VALID = datetime.timedelta(days=10)
@@ -94,3 +96,28 @@ def _general(name: str) -> x509.GeneralName:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(Encoding.PEM)
+
+
+def meet(client: tls.Session, server: tls.Session, step: int = 1 << 20) -> None:
+    """Take both through the handshake, `step` bytes at a time."""
+    sides = [client, server]
+    done = [False, False]
+    for _ in range(20_000):
+        for me, other in ((0, 1), (1, 0)):
+            done[me] = done[me] or sides[me].handshake()
+            wire = sides[me].to_send()
+            for start in range(0, len(wire), step):
+                sides[other].feed(wire[start : start + step])
+                if not done[other]:
+                    done[other] = sides[other].handshake()
+        if all(done):
+            return
+    raise AssertionError("no end of the handshake")
+
+
+def sessions(
+    authority: Authority, certificate: Path, name: str = "a.test", *, ca_file: str | None = None
+) -> tuple[tls.Session, tls.Session]:
+    client = tls.client_context(ca_file=str(authority.file))
+    context = tls.server_context(str(certificate), ca_file=ca_file, verify_client=bool(ca_file))
+    return tls.Session(client, host=name), tls.Session(context, server_side=True)

@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from certificates import Authority
+from certificates import Authority, meet, sessions
 from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,31 +21,6 @@ from ucspi import timed, tls, tls_environment
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("ca"))
-
-
-def meet(client: tls.Session, server: tls.Session, step: int = 1 << 20) -> None:
-    """Take both through the handshake, `step` bytes at a time."""
-    sides = [client, server]
-    done = [False, False]
-    for _ in range(20_000):
-        for me, other in ((0, 1), (1, 0)):
-            done[me] = done[me] or sides[me].handshake()
-            wire = sides[me].to_send()
-            for start in range(0, len(wire), step):
-                sides[other].feed(wire[start : start + step])
-                if not done[other]:
-                    done[other] = sides[other].handshake()
-        if all(done):
-            return
-    raise AssertionError("no end of the handshake")
-
-
-def sessions(
-    authority: Authority, certificate: Path, name: str = "a.test", *, ca_file: str | None = None
-) -> tuple[tls.Session, tls.Session]:
-    client = tls.client_context(ca_file=str(authority.file))
-    context = tls.server_context(str(certificate), ca_file=ca_file, verify_client=bool(ca_file))
-    return tls.Session(client, host=name), tls.Session(context, server_side=True)
 
 
 def served_name(session: tls.Session) -> str:
