@@ -90,9 +90,7 @@ def everything(read: Callable[[int], bytes]) -> bytes:
 
 def test_a_program_that_writes_much_and_ends(authority: Authority) -> None:
     with stage(authority) as one:
-        writer = threading.Thread(
-            target=lambda: (timed.write(one.writes, MUCH, 20), one.close("writes", "reads"))
-        )
+        writer = threading.Thread(target=one.program_says, args=(MUCH, "writes", "reads"))
         writer.start()
         assert everything(one.peer.read) == MUCH
         writer.join()
