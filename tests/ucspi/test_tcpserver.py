@@ -376,6 +376,19 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_proxy_on_a_unix_socket_is_believed_if_listed(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    cdb = compile_rules(tmp_path, 'unix:allow,PROXYPROTOCOL=""\n198.51.100.7:allow,N="client"\n:deny\n')
+    with (
+        serving(tmp_path, [PLAIN, "-x", cdb], SHOW, host=str(path)),
+        socket.socket(socket.AF_UNIX) as client,
+    ):
+        client.connect(str(path))
+        shown = converse(client, V2).decode()
+    assert "N=client\nPROTO=TCP\n" in shown
+    assert "TCPREMOTEIP=198.51.100.7\n" in shown
+
+
 def test_a_name_that_is_in_use_is_not_taken_away(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with serving(tmp_path, [PLAIN], host=str(path)):
