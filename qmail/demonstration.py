@@ -40,7 +40,7 @@ def show(text: str) -> None:
 
 @program("make run", helps=False)
 def main(argv: Sequence[str]) -> int:
-    if not argv:
+    if not argv or argv[0].startswith("-"):
         raise Usage("python -m qmail.demonstration DIR [qmail-install's options]")
     home = Path(os.path.abspath(argv[0]))
     code = install.main.run(["--private", str(home), *argv[1:]])

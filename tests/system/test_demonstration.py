@@ -57,3 +57,12 @@ def test_taken_port_is_named_with_the_option(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert f"port {port}" in done.stderr
     assert "--smtp-port" in done.stderr
+
+
+def test_an_option_is_no_directory(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--help"], env=environment(), cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 100
+    assert "usage: " in done.stderr
+    assert list(tmp_path.iterdir()) == []
