@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from qmail.clean import OSSIFIED
 from qmail.sending import schedule
-from qmail.sending.envelope import Head, Records, TooLong, read_head
+from qmail.sending.envelope import TooLong
 from qmail.sending.jobs import Job
-from qmail.sending.log import safe
 from qmail.sending.store import CHUNK, READ, Draft
+from qmail.sending.todo_reader import TodoReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -225,7 +225,7 @@ class Arrivals:
                 self._cleaner.remove_todo([number])  # nothing can ever come of it
             return None
         self._log.line(b"new msg %d" % number)
-        reader = _Reader(number, size, self._log, self.rewriting)
+        reader = TodoReader(number, size, self._log, self.rewriting)
         draft = None
         try:
             while (data := os.read(fd, CHUNK)) and not reader.complaint:
@@ -360,36 +360,3 @@ class Arrivals:
                 self._suspects.add(draft.number)
                 self.rest(draft.number, now)
         return done
-
-
-class _Reader:
-    """Takes in the records of one todo/ file, as far as they make sense."""
-
-    def __init__(self, number: int, size: int, log: Log, rewriting: Rewriting) -> None:
-        self._number = number
-        self._size = size
-        self._log = log
-        self._rewrite = rewriting.rewrite
-        self._cutter = Records()
-        self.head = Head()
-        self.recipients: list[tuple[int, bytes]] = []
-        self.complaint = ""
-
-    def feed(self, data: bytes) -> None:
-        for record in self._cutter.feed(data):
-            if self.complaint:
-                return
-            if record.startswith(b"T"):
-                self.recipients.append(self._rewrite(record[1:]))
-            elif not read_head(self.head, record):
-                self.complaint = "unknown record type in"
-            elif record.startswith(b"F"):
-                self._log.line(
-                    b"info msg %d: bytes %d from <%b> qp %d uid %d"
-                    % (self._number, self._size, safe(record[1:]), self.head.pid, self.head.uid)
-                )
-
-    def empty_into(self, draft: Draft) -> None:
-        for channel, address in self.recipients:
-            draft.add_recipient(channel, address)
-        self.recipients.clear()
