@@ -56,7 +56,7 @@ def test_what_an_earlier_svscan_left_behind_is_ended_first(tmp_path: Path) -> No
         assert all(alive(pid) for pid in old)
         with running("svscanboot", tmp_path):
             eventually(lambda: not any(alive(pid) for pid in old))
-            assert eventually(lambda: pid_of(a)) not in old
+            eventually(lambda: pid_of(a) not in (0, None, *old))  # the status may lag behind the death
 
 
 def test_as_a_daemon_it_returns_at_once_and_runs_on_in_a_session_of_its_own(tmp_path: Path) -> None:
