@@ -7,7 +7,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 TOO_LONG = 200_000_000  # bytes; a length beyond this may not grow by another digit
-LENGTH_DIGITS = 10  # so no length has more
 
 
 class BadNetstring(ValueError):

@@ -15,6 +15,7 @@ import os
 import sys
 
 from qmail import home
+from qmail.home import is_private
 from supervise import chain
 from supervise.program import Fatal, program, say, unable_to
 
@@ -46,7 +47,7 @@ class Site:
     """Where one mail service has its services and rules."""
 
     def __init__(self, home: str) -> None:
-        self.private = os.path.isdir(f"{home}/service/{SEND}")
+        self.private = is_private(home)
         self.scan_directory = f"{home}/service" if self.private else "/service"
         self.rules = f"{home}/tcp.smtp" if self.private else "/etc/tcp.smtp"
         self.receivers = [name for name in RECEIVERS if os.path.isdir(self.service(name))]

@@ -11,7 +11,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STATES = "uUdDr"  # as in svc(8)
 HEARING = 2.0  # seconds until supervise has heard a command for sure
 STEP = 0.02  # seconds from one look at what is still awaited to the next
 

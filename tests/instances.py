@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from programs import BIN, environment, eventually, free_port, run, running
+from programs import environment, eventually, free_port, run, running
 
 HOST = "mx.example.org"
 
@@ -61,6 +61,3 @@ def answers(port: int) -> bool:
     with contextlib.suppress(OSError, smtplib.SMTPException), smtplib.SMTP("127.0.0.1", port, timeout=5):
         return True
     return False
-
-
-__all__ = ["BIN", "HOST", "RunningInstance", "answers", "make_instance", "running_instance"]
