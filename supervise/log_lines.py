@@ -30,6 +30,15 @@ class Batch:
         self.lines = lines
         self.head = head
 
+    def apart(self) -> list[Batch]:
+        """The same in batches of at most one line each."""
+        pieces = [Batch(lines=line + b"\n") for line in self.lines.split(b"\n")[:-1]]
+        if self.tail:
+            pieces.insert(0, Batch(tail=self.tail))
+        if self.head:
+            pieces.append(Batch(head=self.head))
+        return pieces
+
 
 class Lines:
     """Cuts a stream into batches; with `labels`, every line gets the label of when its first byte came."""

@@ -109,6 +109,7 @@ class Router:
     def __init__(self, actions: Sequence[Action]) -> None:
         self.actions = actions
         self._selects = any(isinstance(action, Select) for action in actions)
+        self._echoes_twice = sum(isinstance(action, Echo) for action in actions) > 1
         self._looks = self._selects or any(isinstance(action, Echo | Status) for action in actions)
         self._long: frozenset[int] = frozenset()  # the actions for which the long line is selected
 
@@ -117,6 +118,16 @@ class Router:
 
         Should memory run out, nothing has changed, and the same can be routed again.
         """
+        if not self._echoes_twice:
+            return self._route(batch)
+        long = self._long
+        try:  # line by line, for each is printed as often as it is to be before the next one
+            return [pair for part in batch.apart() for pair in self._route(part)]
+        except MemoryError:
+            self._long = long
+            raise
+
+    def _route(self, batch: Batch) -> list[tuple[Action, bytes]]:
         if not self._looks:
             everything = batch.tail + batch.lines + batch.head
             return [(action, everything) for action in self.actions]

@@ -25,7 +25,10 @@ within 2000 bytes of the size.
 At SIGTERM multilog reads up to the end of the line it is in, and exits; what
 follows it leaves unread.  SIGALRM ends every current that is not empty.
 When a disk is full, memory or descriptors have run out, or a processor fails,
-it says so, pauses, and tries again, and reads nothing meanwhile.
+it says so, pauses, and tries again, and reads nothing meanwhile.  SIGKILL may
+cost what it read last, at most 1024 bytes; in a flood it reads more at once,
+but leaves that in the pipe until it is written, so the next multilog may write
+some lines a second time.
 
 FILES      dir/current, being written; dir/@LABEL.s, old and whole; dir/@LABEL.u, left by a crash;
            dir/lock, dir/state; while a processor runs dir/previous, dir/processed, dir/newstate
@@ -39,6 +42,7 @@ import time
 
 from supervise.durable import write_all
 from supervise.log_directory import LogDirectory, close
+from supervise.log_input import LEAST, LogInput
 from supervise.log_lines import Lines
 from supervise.log_script import Directory, Router, Status, labels_lines, parse
 from supervise.patience import patiently
@@ -57,27 +61,27 @@ else:
     import _signal as signal  # the same without enums, which would cost 4 ms
 
 CHUNK = 32768  # bytes; half of what a pipe holds, so that the other half can come meanwhile
-LEAST = 1024  # bytes; what the original reads
 CREATE = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 QUICK = os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@program("multilog", resident=True)
+@program("multilog", resident=True, later=["ctypes"])
 def main(argv: Sequence[str]) -> int:
     os.umask(0o022)
     with SignalPipe((signal.SIGTERM, signal.SIGALRM)) as signals:
-        log = Log(argv)
+        log, source = Log(argv), LogInput()
         try:
             log.open()
-            read(log, signals)
+            read(source, log, signals)
             log.close()
         finally:
+            source.close()
             log.release()
     return 0
 
 
-def read(log: Log, signals: SignalPipe) -> None:
-    """Pass what descriptor 0 brings to `log`, up to its end or SIGTERM."""
+def read(source: LogInput, log: Log, signals: SignalPipe) -> None:
+    """Pass what `source` brings to `log`, up to its end or SIGTERM."""
     waiting = select.poll()
     waiting.register(0, select.POLLIN)
     waiting.register(signals, select.POLLIN)
@@ -91,12 +95,13 @@ def read(log: Log, signals: SignalPipe) -> None:
                 log.rotate()
             continue
         try:
-            chunk = os.read(0, 1 if stopping else log.wants)  # after SIGTERM no byte beyond the line
+            chunk = source.read(1 if stopping else log.wants)  # after SIGTERM no byte beyond the line
+            if not chunk:
+                break
+            log.take(chunk)
+            source.logged()
         except OSError:
             break
-        if not chunk:
-            break
-        log.take(chunk)
     log.end()
 
 
@@ -137,11 +142,11 @@ class Log:
     def _write(self, batch: Batch, size: int) -> None:
         """Write `batch`, that `size` bytes brought.
 
-        The next read is for what the logs have room for then, so that at the
-        end of a file, or when the disk fills up, hardly more than the
-        beginning of a line is in memory only.
+        The next read is for little if this one was, and for what the logs have
+        room for, so that at the end of a file, or when the disk fills up,
+        hardly more than the beginning of a line is in memory only.
         """
-        self.wants = CHUNK
+        self.wants = CHUNK if size >= LEAST else LEAST
         for action, text in patiently("select lines", lambda: self._router.route(batch)):
             if isinstance(action, Directory):
                 log = self._directories[action]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervise.log_lines import Lines
+from supervise.log_lines import Batch, Lines
 from supervise.log_script import Directory, Echo, Router, Select, Status, compiled, labels_lines, parse
 
 LETTERS = b"ab*[]^\\-. \xff"
@@ -111,6 +111,13 @@ def test_a_script_does_what_doing_it_line_by_line_does(
         for action, text in router.route(batch):
             results[id(action)] = text if isinstance(action, Status) else results[id(action)] + text
     assert list(results.values()) == line_by_line(words, lines)
+
+
+def test_every_line_is_printed_as_often_as_it_is_to_be_before_the_next() -> None:
+    router = Router(parse(["e", "-b", "e"]))
+    batch = Batch(b"tail\n", b"a\nb\r\nb\n", b"h" * 1000)
+    printed = b"".join(text for _, text in router.route(batch))
+    assert printed == b"a\na\nb\r\nb\r\nb\n" + 2 * (b"h" * 200 + b"...\n")
 
 
 def test_sizes_and_counts_stay_within_their_limits_and_hold_for_what_follows() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -232,14 +233,11 @@ def test_killed_at_any_call_of_a_rotation_it_loses_as_little_as_the_original(
     tmp_path: Path, call: str, successor: str
 ) -> None:
     script = ["s4096", "n3", "./log"] if "unlink" in call else ["s4096", "n1000", "./log"]
-    read, write = os.pipe()
     text = lines(0, 5000)
-    os.write(write, text)
     counted = _count(tmp_path, call, script, text)
-    with os.fdopen(read, "rb") as left:
+    with _filled(text) as left:
         code = _killed(tmp_path, call, counted // 2, script, left.fileno())
         assert code in (-signal.SIGKILL, 128 + signal.SIGKILL), "the fault did not happen"
-        os.close(write)
         done = subprocess.run(resolved([successor, *script]), stdin=left, cwd=tmp_path, check=False)
     assert done.returncode == 0
     kept = logged(tmp_path)
@@ -251,10 +249,25 @@ def test_killed_at_any_call_of_a_rotation_it_loses_as_little_as_the_original(
 
 def _count(home: Path, calls: str, script: list[str], text: bytes) -> int:
     """How many of the `calls` a whole run makes."""
+    with _filled(text) as pipe:
+        return len(_trace(home, calls, script, pipe))
+
+
+def _filled(text: bytes) -> BinaryIO:
+    """The reading end of a pipe that holds `text`."""
+    read, write = os.pipe()
+    os.write(write, text)
+    os.close(write)
+    return os.fdopen(read, "rb")
+
+
+def _trace(home: Path, calls: str, script: list[str], stdin: BinaryIO) -> list[str]:
+    """Those of the `calls` that a whole run makes."""
     (home / "count").mkdir()
     strace = ["strace", "-qq", "-o", "trace", "-e", f"trace={calls}"]
-    run(*strace, *resolved(["multilog", *script]), cwd=home / "count", stdin=text)
-    return len((home / "count/trace").read_text().splitlines())
+    command = [*strace, *resolved(["multilog", *script])]
+    subprocess.run(command, cwd=home / "count", stdin=stdin, timeout=DEADLINE, check=True)
+    return (home / "count/trace").read_text().splitlines()
 
 
 def _killed(home: Path, calls: str, when: int, script: list[str], stdin: int) -> int:
@@ -262,7 +275,7 @@ def _killed(home: Path, calls: str, when: int, script: list[str], stdin: int) ->
     inject = f"inject={calls}:signal=KILL:when={when}"
     strace = ["strace", "-qq", "-o", "trace", "-e", f"trace={calls}", "-e", inject]
     return subprocess.run(
-        [*strace, *resolved(["multilog", *script])], stdin=stdin, cwd=home, check=False
+        [*strace, *resolved(["multilog", *script])], stdin=stdin, cwd=home, timeout=DEADLINE, check=False
     ).returncode
 
 
@@ -273,6 +286,26 @@ def _gap(text: bytes, kept: bytes) -> int:
     )
     assert text.endswith(kept[same:])
     return len(text) - len(kept)
+
+
+@needs_strace
+@pytest.mark.parametrize("script", [["t"], ["-*", "+*5*"]], ids=" ".join)
+@pytest.mark.parametrize("where", ["tee(0", "write(", "read(0"])
+def test_killed_in_mid_flood_it_loses_at_most_the_line_it_was_in(
+    tmp_path: Path, where: str, script: list[str]
+) -> None:
+    script, text = [*script, "s16777215", "./log"], lines(0, 5000)
+    with _filled(text) as pipe:
+        calls = _trace(tmp_path, "tee,write,read", script, pipe)
+    wanted = [number for number, line in enumerate(calls) if line.startswith(where)]
+    kind = where.partition("(")[0]
+    when = sum(line.startswith(kind) for line in calls[: wanted[-2] + 1])
+    with _filled(text) as pipe:
+        assert _killed(tmp_path, kind, when, script, pipe.fileno()) in (-9, 128 + 9), "no fault happened"
+        subprocess.run(resolved(["multilog", *script]), stdin=pipe, cwd=tmp_path, check=True)
+    kept = {line[-6:] for line in logged(tmp_path).splitlines()}
+    wanted_lines = [line for line in text.splitlines() if "t" in script or b"5" in line]
+    assert sum(line[-6:] not in kept for line in wanted_lines) <= 1
 
 
 @needs_c
