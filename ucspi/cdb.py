@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
-from array import array
-from itertools import accumulate, chain
+import struct
+from itertools import accumulate
 from operator import add
-from struct import Struct
 
 from cdblib import djb_hash
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-PAIR = Struct("<LL")
+PAIR = struct.Struct("<LL")
 HEADER = 256 * PAIR.size  # bytes
 LIMIT = 1 << 32  # no position beyond it can be written
 FIRST_PROBE = 8  # slots; a search seldom needs more
@@ -174,37 +172,39 @@ class Writer:
         """Write to the empty file `fd`, which stays the caller's."""
         self._fd = fd
         self._end = HEADER
-        self._entries: list[list[int]] = [[] for _ in range(256)]  # position << 32 | hash
+        self._entries = [bytearray() for _ in range(256)]  # by table: pairs of hash and position
         os.lseek(fd, HEADER, os.SEEK_SET)
 
     def add(self, key: bytes, data: bytes) -> None:
         self.extend([key], [data])
 
     def extend(self, keys: Sequence[bytes], datas: Sequence[bytes]) -> None:
-        """Add a record for each pair.  Many at once cost a third of one at a time."""
+        """Add a record for each pair.  Some hundreds at once cost a third of one at a time."""
         key_lengths, data_lengths = list(map(len, keys)), list(map(len, datas))
-        heads = map(PAIR.pack, key_lengths, data_lengths)
-        block = b"".join(chain.from_iterable(zip(heads, keys, datas, strict=True)))
+        parts: list[bytes] = [b""] * (3 * len(keys))
+        parts[0::3] = map(PAIR.pack, key_lengths, data_lengths)
+        parts[1::3] = keys
+        parts[2::3] = datas
+        block = b"".join(parts)
         end = self._end + len(block)
         self._check(end)
         write_all(self._fd, block)
+        before = range(self._end, end + 1, PAIR.size)  # what the heads take, then what the texts do
+        positions = map(add, before, accumulate(map(add, key_lengths, data_lengths), initial=0))
         entries = self._entries
-        texts = accumulate(map(add, key_lengths, data_lengths), initial=0)
-        for hashed, before, text in zip(
-            map(djb_hash, keys), range(self._end, end + 1, PAIR.size), texts, strict=False
-        ):
-            entries[hashed & 255].append(hashed | before + text << 32)
+        for entry in map(PAIR.pack, map(djb_hash, keys), positions):
+            entries[entry[0]] += entry
         self._end = end
 
     def finish(self) -> None:
         """Write the hash tables and the pointers to them; the file is complete but not synced."""
         pointers = []
         for entries in self._entries:
-            size = 2 * len(entries)
-            pointers.append(PAIR.pack(self._end, size))
-            self._end += size * PAIR.size
+            table = _table(entries)
+            pointers.append(PAIR.pack(self._end, len(table) // PAIR.size))
+            self._end += len(table)
             self._check(self._end)
-            write_all(self._fd, _packed(_table(entries, size)))
+            write_all(self._fd, table)
         os.lseek(self._fd, 0, os.SEEK_SET)
         write_all(self._fd, b"".join(pointers))
 
@@ -213,20 +213,21 @@ class Writer:
             raise OSError(errno.ENOMEM, "beyond 4 GiB")
 
 
-def _table(entries: Sequence[int], size: int) -> list[int]:
+def _table(entries: bytearray) -> bytes:
+    """The hash table of `entries`: twice as many slots, each entry in the first free one from its own on."""
+    count = len(entries) // PAIR.size
+    size = 2 * count
     table = [0] * size
-    for entry in entries:
-        slot = (entry >> 8 & 0xFFFFFF) % size
+    upper = bytearray(4 * count)  # three bytes of each hash; the lowest has chosen the table
+    for place in range(3):
+        upper[place::4] = entries[place + 1 :: PAIR.size]
+    for number, entry in zip(
+        struct.unpack(f"<{count}L", upper), struct.unpack(f"<{count}Q", entries), strict=True
+    ):
+        slot = number % size
         while table[slot]:
             slot += 1
             if slot == size:
                 slot = 0
         table[slot] = entry
-    return table
-
-
-def _packed(table: Sequence[int]) -> bytes:
-    numbers = array("Q", table)
-    if sys.byteorder == "big":
-        numbers.byteswap()
-    return numbers.tobytes()
+    return struct.pack(f"<{size}Q", *table)

@@ -68,8 +68,10 @@ class Compiler:
 
     def _lines(self, lines: bytes) -> None:
         # Mostly each line is plain and has one colon: then all of them at once.
-        pieces = lines.replace(b"\n", b"\n:").split(b":")
-        if len(pieces) == 2 * lines.count(b"\n") + 1 and not any(mark in lines for mark in UNUSUAL):
+        marked = lines.replace(b"\n", b"\n:")
+        pieces = marked.split(b":")
+        plain = len(pieces) == 2 * (len(marked) - len(lines)) + 1
+        if plain and not any(mark in lines for mark in UNUSUAL):
             try:
                 self._writer.extend(pieces[:-1:2], list(map(self._data.__getitem__, pieces[1::2])))
                 return
