@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
         os.close(start)
     with unable_to(f"run {child[0]}"):
         if any(len(os.fsencode(name + value)) + 2 > LONGEST for name, value in env.items()):
+            chain.find(child[0])  # if there is none, that is to be said
             raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
         chain.run(child, env)
 

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         watched, held = os.pipe()
     try:
         with unable_to("fork"):
-            pid = chain.fork("fghack", lambda: _run(argv, held))
+            pid = chain.fork("fghack", lambda: _run(argv, watched, held))
     finally:
         os.close(held)
     try:
@@ -46,7 +46,8 @@ def main(argv: Sequence[str]) -> int:
     return code
 
 
-def _run(argv: Sequence[str], held: int) -> int:
+def _run(argv: Sequence[str], watched: int, held: int) -> int:
+    os.close(watched)
     os.set_inheritable(held, True)
     for _ in range(COPIES):
         try:

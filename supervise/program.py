@@ -173,13 +173,19 @@ def restore_defaults() -> None:
         signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if os.environ.get("LC_CTYPE") == "C.UTF-8" and not _was_given(b"LC_CTYPE="):
-        del os.environ["LC_CTYPE"]  # PEP 538 sets it for the children of the C locale
+    if os.environ.get("LC_CTYPE") == "C.UTF-8":  # PEP 538 sets it for the children of the C locale
+        _put_back(b"LC_CTYPE")
 
 
-def _was_given(setting: bytes) -> bool:
+def _put_back(name: bytes) -> None:
+    """Give the variable the value that the process started with, or none."""
     try:
         with open("/proc/self/environ", "rb") as initial:
-            return any(entry.startswith(setting) for entry in initial.read().split(b"\0"))
+            settings = initial.read().split(b"\0")
     except OSError:
-        return False
+        return
+    given = [setting for setting in settings if setting.startswith(name + b"=")]
+    if given:
+        os.environb[name] = given[0].partition(b"=")[2]
+    else:
+        del os.environb[name]

@@ -103,8 +103,13 @@ def _footprint() -> Mapping[int, int]:
 def _limit(number: int, amount: int | None, used: int) -> None:
     try:
         hard = resource.getrlimit(number)[1]
-        ceiling = MOST if hard == resource.RLIM_INFINITY else hard
-        soft = hard if amount is None or amount + used >= ceiling else amount + used
-        resource.setrlimit(number, (soft, hard))
+        ceiling = hard & MOST  # no limit is the largest number
+        soft = ceiling if amount is None else min(amount + used, ceiling)
+        resource.setrlimit(number, (_signed(soft), hard))
     except OSError as error:
         raise Fatal(f"setrlimit failed: {reason(error)}") from error
+
+
+def _signed(limit: int) -> int:
+    """As the module resource has numbers of 64 bits: those from 2^63 on are negative, -1 is no limit."""
+    return limit if limit <= MOST // 2 else limit - MOST - 1

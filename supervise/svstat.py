@@ -57,8 +57,9 @@ def main(argv: Sequence[str]) -> int:
 
         show = figures.teller(verbose="-v" in options, json="--json" in options)
     lines = [os.fsencode(text) + b"\n" for text in _from_each(services, show)]
-    with unable_to("write output"):
-        write_all(1, b"".join(lines))
+    if lines:
+        with unable_to("write output"):
+            write_all(1, b"".join(lines))
     return 0
 
 

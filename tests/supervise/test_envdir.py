@@ -57,6 +57,24 @@ def test_a_value_too_long_for_exec_is_refused_before_any_program(tmp_path: Path,
             assert (done.returncode, done.stderr.decode()) == (111, said)
 
 
+def test_a_value_too_long_for_a_program_that_is_not_there_is_not_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env/X").write_text("x" * 200_000)
+    done = run("envdir", "env", "no-such-program", cwd=tmp_path)
+    said = b"envdir: fatal: unable to run no-such-program: file does not exist\n"
+    assert (done.returncode, done.stderr) == (111, said)
+
+
+def test_a_dangling_link_takes_its_variable_away_whatever_was_read_before(tmp_path: Path) -> None:
+    (tmp_path / "env").mkdir()
+    for name in ("A", "C", "E"):
+        (tmp_path / "env" / name).write_text("value\n")
+    for name in ("B", "D", "F"):
+        (tmp_path / "env" / name).symlink_to("nowhere")
+    done = run("envdir", "env", "/usr/bin/env", cwd=tmp_path, env={"B": "1", "D": "1"})
+    assert sorted(done.stdout.split()) == [b"A=value", b"C=value", b"E=value"]
+
+
 def test_a_file_without_end_is_not_read_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "env").mkdir()
     (tmp_path / "env/X").symlink_to("/dev/zero")

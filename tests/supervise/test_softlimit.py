@@ -77,6 +77,13 @@ def test_too_little_to_start_with_is_one_line(amount: str) -> None:
     )
 
 
+@pytest.mark.parametrize("amount", [2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1, 2**64, 10**30])
+def test_a_number_may_have_64_bits(amount: int) -> None:
+    done = run("softlimit", "-r", str(amount), "cat", "/proc/self/limits")
+    shown = next(line for line in done.stdout.decode().splitlines() if "resident" in line).split()[3]
+    assert shown == (str(amount) if amount < 2**64 - 1 else "unlimited")
+
+
 @pytest.mark.parametrize("options", [["-H", "-R", "-l0"], ["-R"]], ids=["no names", "with DNS"])
 def test_the_run_scripts_of_old_work_and_their_limit_holds(tmp_path: Path, options: list[str]) -> None:
     (tmp_path / "control").mkdir()

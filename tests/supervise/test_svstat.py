@@ -30,6 +30,11 @@ def test_output_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     )
 
 
+def test_nothing_to_write_is_no_error() -> None:
+    done = run("sh", "-c", "svstat >&-")
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 @needs_daemontools
 def test_ours_and_the_original_say_the_same(tmp_path: Path) -> None:
     a, b = service(tmp_path / "a", "exec sleep 1000"), tmp_path / "never"
