@@ -68,16 +68,26 @@ QUICK = os.O_NONBLOCK | os.O_CLOEXEC
 @program("multilog", resident=True, later=["ctypes"])
 def main(argv: Sequence[str]) -> int:
     os.umask(0o022)
-    with SignalPipe((signal.SIGTERM, signal.SIGALRM)) as signals:
-        log, source = Log(argv), LogInput()
-        try:
-            log.open()
-            read(source, log, signals)
-            log.close()
-        finally:
-            source.close()
-            log.release()
+    with unable_to("switch to current directory"):
+        start = os.open(".", os.O_RDONLY | QUICK)  # takes the place of a descriptor 0 that is closed
+    try:
+        with SignalPipe((signal.SIGTERM, signal.SIGALRM)) as signals:
+            keep(argv, signals)
+    finally:
+        close(start)
     return 0
+
+
+def keep(argv: Sequence[str], signals: SignalPipe) -> None:
+    """Do what the script says with descriptor 0, up to its end or SIGTERM."""
+    log, source = Log(argv), LogInput()
+    try:
+        log.open()
+        read(source, log, signals)
+        log.close()
+    finally:
+        source.close()
+        log.release()
 
 
 def read(source: LogInput, log: Log, signals: SignalPipe) -> None:

@@ -350,6 +350,13 @@ def test_a_status_file_is_never_partly_old(tmp_path: Path) -> None:
         assert finish(process) == 0
 
 
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "<&- >&- 2>&-", "2>&- </dev/null"])
+def test_an_input_that_cannot_be_read_is_at_its_end(tmp_path: Path, closed: str) -> None:
+    done = run("sh", "-c", f"exec multilog t ./log {closed}", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "log/current").stat().st_mode & 0o777 == 0o744
+
+
 def test_it_can_be_run_again_in_one_process(tmp_path: Path) -> None:
     code = """
 import os
