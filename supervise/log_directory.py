@@ -70,6 +70,7 @@ class LogDirectory:
         self._count = count
         self._processor = processor
         self._bytes = 0
+        self._full = False
         self._current = self._lock = -1
         try:
             os.mkdir(path, 0o700)
@@ -125,27 +126,36 @@ class LogDirectory:
 
     @property
     def room(self) -> int:
-        """Bytes that may come without a new file; none on a disk that is nearly full."""
+        """Bytes that may come before a new file, or into it if it is due; none on a disk that is nearly full."""
         try:
             disk = os.fstatvfs(self._directory)
         except OSError:
             return 0
-        return self._size - self._bytes - NEAR // 2 if disk.f_bavail * disk.f_frsize > self._size else 0
+        if disk.f_bavail * disk.f_frsize <= self._size:
+            return 0
+        return self._size - NEAR // 2 - (0 if self._full else self._bytes)
 
     def write(self, data: bytes) -> None:
-        """Append `data`, beginning new files where the size demands it; it is not on disk yet."""
+        """Append `data`, beginning new files where the size demands it; it is not on disk yet.
+
+        If the last file is full now, `settle` ends it: until then all of `data`
+        has been written, but nothing that takes long has been done.
+        """
         done, view = 0, memoryview(data)
         while done < len(data):
-            if self._bytes >= self._size:
+            if self._full or self._bytes >= self._size:
                 self._rotate()
-            length, full = cut(data, done, self._size - self._bytes)
+            length, self._full = cut(data, done, self._size - self._bytes)
             end = done + length
             while done < end:
                 written = self._append(view[done:end])
                 done += written
                 self._bytes += written
-            if full:
-                self._rotate()
+
+    def settle(self) -> None:
+        """End current if it is full."""
+        if self._full:
+            self._rotate()
 
     def _append(self, part: memoryview) -> int:
         return self._patiently("write to {}/current", lambda: os.write(self._current, part))
@@ -196,6 +206,7 @@ class LogDirectory:
         self._current = -1
         self._current = self._patiently("create {}/current", lambda: self._open("current", APPEND))
         self._bytes = 0
+        self._full = False
         self._patiently("set mode of {}/current", lambda: os.fchmod(self._current, OPEN))
 
     def _process(self, processor: str) -> None:

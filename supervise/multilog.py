@@ -110,9 +110,11 @@ def read(source: LogInput, log: Log, signals: SignalPipe) -> None:
                 break
             log.take(chunk)
             source.logged()
+            log.settle()
         except OSError:
             break
     log.end()
+    log.settle()
 
 
 class Log:
@@ -167,6 +169,11 @@ class Log:
                 _write_status(self._files[action], action.file, text)
             else:
                 _print(text)
+
+    def settle(self) -> None:
+        """End the files that are full."""
+        for log in self._directories.values():
+            log.settle()
 
     def rotate(self) -> None:
         for log in self._directories.values():

@@ -234,3 +234,17 @@ def test_a_lock_is_respected_both_ways(home: Path) -> None:
         assert (done.returncode, done.stderr) == (111, said)
     log.close()
     assert run("multilog", "./log", cwd=home).returncode == 0
+
+
+def test_a_full_file_is_ended_by_settle_or_by_the_next_line(home: Path) -> None:
+    log = LogDirectory("./log", SIZE, 10, None)
+    log.write(lines(0, 300))
+    assert not list(home.glob("log/@*"))
+    assert log.room == SIZE - NEAR // 2, "as much as in a new file"
+    log.settle()
+    assert len(list(home.glob("log/@*"))) == 1
+    log.settle()
+    log.write(lines(300, 600))
+    log.write(b"x\n")
+    assert len(list(home.glob("log/@*"))) == 2
+    log.release()
