@@ -9,14 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 OURS = Path(sys.prefix) / "bin"
 THEIRS = Path("/usr/bin")
 PEER = Path(__file__).with_name("tcpserver_peer.c")
-ROUNDS = 5
-CONNECTIONS = 2000  # a round
+ROUNDS = 20
+CONNECTIONS = 1000  # a round
 AT_ONCE = 20
 IDLE = 1000
 MANY = 100_000
@@ -78,13 +78,29 @@ def _connections(directory: Path, what: str, kind: str, ours: Sequence[str], the
     ):
         for port in (our_port, their_port):
             _seconds(directory, kind, port, 100)
-        pairs = [
-            (_seconds(directory, kind, their_port), _seconds(directory, kind, our_port))
-            for _ in range(ROUNDS)
-        ]
+        pairs = _pairs(
+            lambda: _seconds(directory, kind, their_port), lambda: _seconds(directory, kind, our_port)
+        )
     speeds = [CONNECTIONS / statistics.median(column) for column in zip(*pairs, strict=True)]
-    ratio = statistics.median(c / python for c, python in pairs)
-    return f"{what:14} C {speeds[0]:5.0f}/s, ours {speeds[1]:5.0f}/s: {ratio:.2f} x"
+    ratio = _quartiles(c / python for c, python in pairs)
+    return f"{what:14} C {speeds[0]:5.0f}/s, ours {speeds[1]:5.0f}/s: {ratio} x"
+
+
+def _pairs(theirs: Callable[[], float], ours: Callable[[], float]) -> list[tuple[float, float]]:
+    """What both give, in turn, and each the first of a pair as often as the other."""
+    found = []
+    for n in range(ROUNDS):
+        if n % 2:
+            found.append((theirs(), ours()))
+        else:
+            second = ours()
+            found.append((theirs(), second))
+    return found
+
+
+def _quartiles(ratios: Iterable[float]) -> str:
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _idle(directory: Path, program: Sequence[str]) -> str:
@@ -133,13 +149,11 @@ def _rules(directory: Path) -> str:
     with rules.open("w") as file:
         for n in range(RULES):
             file.write(f'{n % 223 + 1}.{n >> 16}.{n >> 8 & 255}.{n & 255}:allow,RELAYCLIENT="{n % 7}"\n')
-    pairs = [(_compile(THEIRS, rules), _compile(OURS, rules)) for _ in range(ROUNDS)]
+    pairs = _pairs(lambda: _compile(THEIRS, rules), lambda: _compile(OURS, rules))
     same = (directory / "usr").read_bytes() == (directory / OURS.parts[1]).read_bytes()
-    ratio = statistics.median(python / c for c, python in pairs)
+    ratio = _quartiles(python / c for c, python in pairs)
     c, python = (statistics.median(column) for column in zip(*pairs, strict=True))
-    return (
-        f"tcprules, {RULES} rules: C {c:.3f} s, ours {python:.3f} s: {ratio:.1f} x the time; same cdb: {same}"
-    )
+    return f"tcprules, {RULES} rules: C {c:.3f} s, ours {python:.3f} s: {ratio} x the time; same cdb: {same}"
 
 
 def _compile(programs: Path, rules: Path) -> float:

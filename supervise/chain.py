@@ -341,9 +341,17 @@ def spawn(
 
 
 def spawn_file(
-    file: str, argv: Sequence[str], env: Mapping[str, str] | Mapping[bytes, bytes], wanted: Mapping[int, int]
+    file: str,
+    argv: Sequence[str],
+    env: Mapping[str, str] | Mapping[bytes, bytes],
+    wanted: Mapping[int, int],
+    defaults: Sequence[int] = (),
 ) -> int:
-    """As `spawn`, of a `file` that is none of the toolkit's."""
+    """As `spawn`, of a `file` that is none of the toolkit's.
+
+    defaults: what `not_ignored` found.  Who spawns often should say: to find it out
+    takes the child 60 system calls, for which this process waits.
+    """
     # A source that is a target too is copied out of harm's way first.
     spare = max([2, *wanted, *wanted.values()]) + 1
     copies = {
@@ -354,10 +362,15 @@ def spawn_file(
         actions = [
             (os.POSIX_SPAWN_DUP2, copies.get(source, source), target) for target, source in wanted.items()
         ]
-        return os.posix_spawn(file, tuple(argv), env, file_actions=actions)
+        return os.posix_spawn(file, tuple(argv), env, file_actions=actions, setsigdef=defaults)
     finally:
         for copy in copies.values():
             os.close(copy)
+
+
+def not_ignored() -> tuple[int, ...]:
+    """The signals that have their default action in what is executed now."""
+    return tuple(number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN)
 
 
 def arrange(fds: Mapping[int, int]) -> None:

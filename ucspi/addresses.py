@@ -21,6 +21,9 @@ ANY4, ANY6 = bytes(4), bytes(16)
 LOOPBACK6 = bytes(15) + b"\1"
 MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 LENGTH4, LENGTH6 = 4, 16
+ENDS = [f"{side}{what}" for side in ("LOCAL", "REMOTE") for what in ("IP", "PORT", "HOST")]
+TCP6 = {f"TCP6{name}": f"TCP{name}" for name in ENDS}
+NO_TCP6: dict[str, str | None] = dict.fromkeys(TCP6)
 
 
 def text(address: bytes) -> str:
@@ -125,7 +128,7 @@ def environment(
     Over IPv6 PROTO is TCP6 and the TCP6* variables of ucspi-tcp6 are set as well.
     """
     over6 = len(remote[0]) == LENGTH6
-    found = {
+    found: dict[str, str | None] = {
         "PROTO": "TCP6" if over6 else "TCP",
         "TCPLOCALIP": text(local[0]),
         "TCPLOCALPORT": str(local[1]),
@@ -135,9 +138,7 @@ def environment(
         "TCPREMOTEHOST": remote_host,
         "TCPREMOTEINFO": remote_info,
     }
-    for name in ("LOCALIP", "LOCALPORT", "LOCALHOST", "REMOTEIP", "REMOTEPORT", "REMOTEHOST"):
-        found[f"TCP6{name}"] = found[f"TCP{name}"] if over6 else None
-    return found
+    return found | ({name6: found[name] for name6, name in TCP6.items()} if over6 else NO_TCP6)
 
 
 def environment_of_tls(found: Mapping[str, str | None], keep_tcp: bool) -> dict[str, str | None]:

@@ -193,8 +193,8 @@ class Visit:
                 self.local = addresses.of_socket_name(self.sock.getsockname())
         return self.local
 
-    def at_once(self) -> tuple[dict[str, str | None], str] | None:
-        """What `admit` would return, and the ends for the log, of a plain connection.
+    def at_once(self) -> dict[str, str | None] | None:
+        """What `admit` would return, of a plain connection; the log is still to be told.
 
         None if it is refused, or has to wait for anything: `admit` must see to it.
         """
@@ -210,9 +210,14 @@ class Visit:
         if not verdict.allowed or not ORDERS.isdisjoint(variables):
             return None
         self._set_options()
-        env = addresses.environment(local, remote, local_host=policy.local_host)
-        ends = self._ends(local, remote, policy.local_host, None, None)
-        return env | _settings(variables), ends
+        return addresses.environment(local, remote, local_host=policy.local_host) | _settings(variables)
+
+    def log_admitted(self, pid: int) -> None:
+        """Log what `admit` would have logged, of a connection that the process `pid` already has."""
+        if self.policy.verbosity >= 2 and self.remote:
+            self.policy.log(f"pid {pid} from {self.ip}")
+            ends = self._ends(self._local(), self.remote, self.policy.local_host, None, None)
+            self.policy.log(f"ok {pid} {ends}")
 
     def _ends(
         self, local: Address, remote: Address, local_host: str | None, host: str | None, info: str | None
@@ -313,14 +318,6 @@ def _speaks(sock: socket.socket, seconds: float) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-def log_admitted(policy: Policy, pid: int, arrival: Arrival, ends: str) -> None:
-    """Log what `admit` would have logged, of a connection that the process `pid` already has."""
-    if policy.verbosity >= 2:
-        ip = addresses.text(arrival.remote[0]) if arrival.remote else UNIX_ADDRESS
-        policy.log(f"pid {pid} from {ip}")
-        policy.log(f"ok {pid} {ends}")
 
 
 def _settings(variables: Mapping[bytes, bytes]) -> dict[str, str | None]:

@@ -52,16 +52,24 @@ if TYPE_CHECKING:
 
 
 CAUGHT = (
-    signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1,
-    signal.SIGPIPE,  # caught, not ignored, so that programs have its default action
-)  # fmt: skip
+    signal.SIGCHLD,
+    signal.SIGTERM,
+    signal.SIGPIPE,
+)  # even if ignored; programs have the default actions
+ORDERS = (signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1)
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE = 1.0  # seconds without accepting after something ran out
 BATCH = 16  # connections accepted before workers are looked at again
 MOST_JOBS = 2000  # of one worker; then a fresh one
+EVERYTHING = 2  # the verbosity of -v
 MOST_IDLE = 64  # workers; one that finishes beyond them goes
 LIMITS = [number for name, number in vars(resource).items() if name.startswith("RLIMIT_")]
 NO_ADDRESS = b""  # of a client of a Unix socket
+
+
+def caught() -> list[signal.Signals]:
+    """The signals for `Server.run`.  An order that is ignored, as by nohup, stays so for programs too."""
+    return [*CAUGHT, *(order for order in ORDERS if signal.getsignal(order) != signal.SIG_IGN)]
 
 
 class Guest:
@@ -98,7 +106,7 @@ class Server:
         self._resume = 0.0  # time.monotonic() until when it pauses
 
     def run(self, signals: SignalPipe) -> int:
-        """Serve until TERM arrives.  `signals` are CAUGHT, from before anyone may know of the server."""
+        """Serve until TERM arrives.  `signals`: those `caught`, from before anyone may know of it."""
         with self._poll:
             self._poll.register(signals.fileno(), select.EPOLLIN)
             self._log_status(0)
@@ -231,7 +239,8 @@ class Server:
         guest = self._guests.pop(pid, None)
         if guest:  # else an idle worker
             self._visitors.leave(guest.address)
-            self._log(f"end {pid} status {status}")
+            if self._verbosity >= EVERYTHING:  # else not worth the formatting
+                self._log(f"end {pid} status {status}", EVERYTHING)
             self._log_status(len(self._guests))
 
     # Signals
@@ -271,9 +280,10 @@ class Server:
         self._log(f"status: {len(self._guests)}/{self._limit}", 1)
 
     def _log_status(self, count: int) -> None:
-        self._log(f"status: {count}/{self._limit}")
+        if self._verbosity >= EVERYTHING:
+            self._log(f"status: {count}/{self._limit}", EVERYTHING)
 
-    def _log(self, line: str, level: int = 2) -> None:
+    def _log(self, line: str, level: int) -> None:
         if self._verbosity >= level:
             say(f"{self._program}: {line}")
 

@@ -84,7 +84,7 @@ from supervise.signals import SignalPipe
 from ucspi import addresses, connection, listeners
 from ucspi.connection import Arrival, Dropped, Policy
 from ucspi.rules import Rules
-from ucspi.server import CAUGHT, Server
+from ucspi.server import Server, caught
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def _serve(settings: Settings, make: Callable[[], Service], rights_first: bool) 
         service = None if rights_first else make()
         _drop_rights(settings)
         service = service or make()
-        with SignalPipe(CAUGHT) as signals:
+        with SignalPipe(caught()) as signals:
             if settings.print_port:
                 with unable_to("write output"):
                     os.write(1, b"%d\n" % _port_of(sockets[0]))
@@ -266,6 +266,7 @@ class ProgramService:
         self._argv = tuple(argv)
         self._policy = policy
         self._env = dict(os.environ)
+        self._defaults = chain.not_ignored()
         self.reload()
         if policy.remote_host or policy.local_host is None:
             import ucspi.dns
@@ -300,17 +301,23 @@ class ProgramService:
     def start(self, sock: socket.socket, arrival: Arrival) -> int | None:
         if self._program or not self._file or not self._policy.asks_nobody:
             return None
-        known = connection.Visit(sock, arrival, self._policy).at_once()
-        if not known:
+        visit = connection.Visit(sock, arrival, self._policy)
+        changes = visit.at_once()
+        if not changes:
             return None
-        changes, ends = known
+        env, network = self._environment(changes), {0: sock.fileno(), 1: sock.fileno()}
         try:
-            network = {0: sock.fileno(), 1: sock.fileno()}
-            pid = chain.spawn_file(self._file, self._argv, self._environment(changes), network)
+            pid = chain.spawn_file(self._file, self._argv, env, network, self._defaults)
         except OSError:
             return None  # a child says why
-        connection.log_admitted(self._policy, pid, arrival, ends)
+        visit.log_admitted(pid)
         return pid
 
     def _environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
-        return {name: value for name, value in {**self._env, **changes}.items() if value is not None}
+        env = self._env.copy()
+        for name, value in changes.items():
+            if value is None:
+                env.pop(name, None)
+            else:
+                env[name] = value
+        return env

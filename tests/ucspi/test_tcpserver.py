@@ -78,9 +78,10 @@ def serving(
     env: Mapping[str, str] | None = None,
     before: Sequence[str] = (),
     preexec: Callable[[], None] | None = None,
+    file: Path = BIN / "tcpserver",
 ) -> Iterator[Server]:
     directory.mkdir(exist_ok=True)
-    argv = [*before, str(BIN / "tcpserver"), "-1", *options, host, "0", *program]
+    argv = [*before, str(file), "-1", *options, host, "0", *program]
     log = directory / "log"
     with (
         log.open("wb") as errors,
@@ -100,6 +101,25 @@ def compile_rules(directory: Path, rules: str, name: str = "rules.cdb") -> str:
 
 def pids(lines: Sequence[str]) -> list[int]:
     return [int(line.split()[2]) for line in lines]
+
+
+# Signals
+
+
+@pytest.mark.parametrize("options", [["-RHl0"], ["-RHl0", "-Bx"]], ids=["spawned", "forked"])
+def test_a_program_finds_signals_ignored_that_were_and_no_other(tmp_path: Path, options: list[str]) -> None:
+    def ignore() -> None:
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+
+    for file in (BIN / "tcpserver", THEIRS / "tcpserver"):
+        if file.exists():
+            with serving(
+                tmp_path, options, ["cat", "/proc/self/status"], preexec=ignore, file=file
+            ) as server:
+                masks = dict(re.findall("(Sig(?:Blk|Ign|Cgt)):\t(.*)", server.says().decode()))
+            ignored = 1 << signal.SIGHUP - 1 | 1 << signal.SIGINT - 1
+            assert masks == {"SigBlk": f"{0:016x}", "SigIgn": f"{ignored:016x}", "SigCgt": f"{0:016x}"}, file
 
 
 # Programs of the toolkit, in workers
