@@ -27,6 +27,7 @@ needs_c = pytest.mark.skipif(not (THEIRS / "tcpclient").exists(), reason="no C t
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs the rights of root")
 SHOW = ["sh", "-c", 'env | grep -E "^(PROTO|TCP|UNIX|N=)" | sort']
 PLAIN = "-vRHl0"
+LIBRARY_SIGNALS = 3 << 31  # 32 and 33, of threads; glibc's posix_spawn leaves them ignored
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,9 @@ def test_a_program_finds_signals_ignored_that_were_and_no_other(tmp_path: Path, 
                 tmp_path, options, ["cat", "/proc/self/status"], preexec=ignore, file=file
             ) as server:
                 masks = dict(re.findall("(Sig(?:Blk|Ign|Cgt)):\t(.*)", server.says().decode()))
+            found = {name: int(mask, 16) & ~LIBRARY_SIGNALS for name, mask in masks.items()}
             ignored = 1 << signal.SIGHUP - 1 | 1 << signal.SIGINT - 1
-            assert masks == {"SigBlk": f"{0:016x}", "SigIgn": f"{ignored:016x}", "SigCgt": f"{0:016x}"}, file
+            assert found == {"SigBlk": 0, "SigIgn": ignored, "SigCgt": 0}, file
 
 
 # Programs of the toolkit, in workers
