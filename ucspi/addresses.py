@@ -23,7 +23,8 @@ MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 LENGTH4, LENGTH6 = 4, 16
 ENDS = [f"{side}{what}" for side in ("LOCAL", "REMOTE") for what in ("IP", "PORT", "HOST")]
 TCP6 = {f"TCP6{name}": f"TCP{name}" for name in ENDS}
-NO_TCP6: dict[str, str | None] = dict.fromkeys(TCP6)
+INTERFACE = "TCP6INTERFACE"
+NO_TCP6: dict[str, str | None] = dict.fromkeys([*TCP6, INTERFACE])
 
 
 def text(address: bytes) -> str:
@@ -104,6 +105,11 @@ def of_socket_name(name: tuple[object, ...]) -> tuple[bytes, int]:
     )
 
 
+def interface_of_socket_name(name: tuple[object, ...]) -> int:
+    """The index of the interface, for a link-local address; else 0."""
+    return int(str(name[3])) if len(name) > 3 else 0
+
+
 def port_number(text: str) -> int:
     """The port that `text` is, or that /etc/services has under that name.  Raises Fatal."""
     number, digits = scan_ulong(text)
@@ -122,10 +128,12 @@ def environment(
     local_host: str | None = None,
     remote_host: str | None = None,
     remote_info: str | None = None,
+    interface: int = 0,
 ) -> dict[str, str | None]:
     """PROTO, TCPLOCAL* and TCPREMOTE* of a TCP connection; None: to be unset.
 
     Over IPv6 PROTO is TCP6 and the TCP6* variables of ucspi-tcp6 are set as well.
+    interface: the index of the one to which a link-local address belongs.
     """
     over6 = len(remote[0]) == LENGTH6
     found: dict[str, str | None] = {
@@ -138,7 +146,16 @@ def environment(
         "TCPREMOTEHOST": remote_host,
         "TCPREMOTEINFO": remote_info,
     }
-    return found | ({name6: found[name] for name6, name in TCP6.items()} if over6 else NO_TCP6)
+    if not over6:
+        return found | NO_TCP6
+    return found | {name6: found[name] for name6, name in TCP6.items()} | {INTERFACE: _interface(interface)}
+
+
+def _interface(index: int) -> str | None:
+    try:
+        return socket.if_indextoname(index) if index else None
+    except OSError:  # it has gone since
+        return None
 
 
 def environment_of_tls(found: Mapping[str, str | None], keep_tcp: bool) -> dict[str, str | None]:

@@ -50,12 +50,14 @@ class Arrival:
     remote: None over a Unix socket.  local: None, if the socket must be asked.
     present, recent: connections from this address that there are, and that
     there were in the last minute, both with this one.
+    interface: the index of the one that a link-local client is on; else 0.
     """
 
     remote: Address | None
     local: Address | None = None
     present: int = 1
     recent: int = 1
+    interface: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -184,7 +186,15 @@ class Visit:
         host = self._remote_host(remote[0]) if policy.remote_host else None
         info = self._remote_info(remote, local) if policy.remote_info else None
         variables = self._decide(host, info, self._ends(local, remote, local_host, host, info))
-        env = addresses.environment(local, remote, local_host=local_host, remote_host=host, remote_info=info)
+        interface = 0 if self.proxied else self.arrival.interface
+        env = addresses.environment(
+            local,
+            remote,
+            local_host=local_host,
+            remote_host=host,
+            remote_info=info,
+            interface=interface,
+        )
         return env | variables if variables else env
 
     def _local(self) -> Address:
@@ -210,7 +220,10 @@ class Visit:
         if not verdict.allowed or not ORDERS.isdisjoint(variables):
             return None
         self._set_options()
-        return addresses.environment(local, remote, local_host=policy.local_host) | _settings(variables)
+        env = addresses.environment(
+            local, remote, local_host=policy.local_host, interface=self.arrival.interface
+        )
+        return env | _settings(variables)
 
     def log_admitted(self, pid: int) -> None:
         """Log what `admit` would have logged, of a connection that the process `pid` already has."""

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 FIRST_INHERITED = 3  # SD_LISTEN_FDS_START, sd_listen_fds(3)
 
 
-def tcp(address: bytes, port: int, backlog: int, *, dual: bool = False) -> socket.socket:
-    """Listen on `address`, packed.  dual: its IPv6 socket takes IPv4 connections as well."""
+def tcp(address: bytes, port: int, backlog: int, *, dual: bool = False, interface: int = 0) -> socket.socket:
+    """Listen on `address`, packed.  dual: its IPv6 socket takes IPv4 connections as well.
+
+    interface: the index of the one to which a link-local address belongs.
+    """
     with unable_to("create socket"):
         sock = socket.socket(addresses.family(address), socket.SOCK_STREAM)
     try:
@@ -25,7 +28,8 @@ def tcp(address: bytes, port: int, backlog: int, *, dual: bool = False) -> socke
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if sock.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
-            sock.bind((addresses.text(address), port))
+            name = (addresses.text(address), port)
+            sock.bind(name if sock.family == socket.AF_INET else (*name, 0, interface))
         _listen(sock, backlog)
     except BaseException:
         sock.close()

@@ -169,15 +169,14 @@ def variables(wanted: Wanted, sock: socket.socket) -> dict[str, str | None]:
         peer = sock.getpeername()
     remote = addresses.of_socket_name(peer)
     wanted.say(f"connected to {addresses.text(remote[0])} port {remote[1]}", EVERYTHING)
-    found = addresses.environment(
+    return addresses.environment(
         local,
         remote,
         local_host=_name(local[0]) if wanted.local_host is None else wanted.local_host,
         remote_host=_name(remote[0]) if wanted.remote_host else None,
         remote_info=_owner(remote, local, wanted.info_timeout) if wanted.remote_info else None,
+        interface=addresses.interface_of_socket_name(peer),
     )
-    found["TCP6INTERFACE"] = socket.if_indextoname(peer[3]) if len(peer) > 2 and peer[3] else None
-    return found
 
 
 def environment(changes: Mapping[str, str | None]) -> dict[str, str]:

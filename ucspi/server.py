@@ -163,9 +163,12 @@ class Server:
     def _receive(self, sock: socket.socket, name: tuple[str, int], local: tuple[bytes, int] | None) -> None:
         self._log_status(len(self._guests) + 1)
         now = time.monotonic()
-        address, port = addresses.of_socket_name(name) if isinstance(name, tuple) else (NO_ADDRESS, 0)
+        address, port, interface, remote = NO_ADDRESS, 0, 0, None
+        if isinstance(name, tuple):  # else the path of a Unix socket
+            address, port = remote = addresses.of_socket_name(name)
+            interface = addresses.interface_of_socket_name(name)
         present, recent = self._visitors.arrive(address, now)
-        arrival = Arrival((address, port) if address else None, local, present, recent)
+        arrival = Arrival(remote, local, present, recent, interface)
         try:
             pid = self._service.start(sock, arrival) or self._delegate(sock.fileno(), arrival)
         except OSError as error:
@@ -180,7 +183,9 @@ class Server:
         """Hand the connection to a process, and return its pid.  OSError: no process could be made."""
         if not self._service.reusable:
             return chain.fork(self._program, lambda: self._serve(fd, arrival))
-        job = marshal.dumps((arrival.remote, arrival.local, arrival.present, arrival.recent))
+        job = marshal.dumps(
+            (arrival.remote, arrival.local, arrival.present, arrival.recent, arrival.interface)
+        )
         while self._idle:
             worker = self._idle.pop()
             try:

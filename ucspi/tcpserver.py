@@ -2,7 +2,7 @@
 
 SYNOPSIS
     tcpserver [ -146UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ]
-        [ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] host port program
+        [ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] [ -I interface ] host port program
 
 DESCRIPTION
     Listens on an address and a port, and runs the program, which may have
@@ -38,6 +38,7 @@ OPTIONS
     -1       print the port number when ready
     -4, -6   have an address of IPv4, or of IPv6; both together with host 0 or ::
              is :0
+    -I name  the interface, of a host that is a link-local IPv6 address
     -b n     have n connections wait to be accepted (20)
     -o, -O   leave IP options alone, or kill them (-O, the rule)
     -d, -D   delay small packets (-d, the rule), or never (-D)
@@ -50,9 +51,10 @@ EXIT
 ENVIRONMENT
     The program finds PROTO (TCP), TCPLOCALIP, TCPLOCALPORT, TCPLOCALHOST,
     TCPREMOTEIP, TCPREMOTEPORT, TCPREMOTEHOST and TCPREMOTEINFO, those unset of
-    which nothing is known; by IPv6 PROTO is TCP6, and all are there as TCP6...
-    too.  On a Unix socket PROTO is UNIX, with UNIXLOCALPATH, UNIXREMOTEPID,
-    UNIXREMOTEEUID and UNIXREMOTEEGID; rules know such a client as unix.
+    which nothing is known; by IPv6 PROTO is TCP6, all are there as TCP6... too,
+    and TCP6INTERFACE names the interface of a link-local client.  On a
+    Unix socket PROTO is UNIX, with UNIXLOCALPATH, UNIXREMOTEPID, UNIXREMOTEEUID
+    and UNIXREMOTEEGID; rules know such a client as unix.
 
     These variables, when a rule sets them, are orders to tcpserver:
 
@@ -97,6 +99,7 @@ USAGE = (
     "[ -u uid ] [ -b backlog ] [ -l localname ] [ -t timeout ] host port program"
 )
 LETTERS = "dDvqQhHrR1UXx:t:u:g:l:b:B:c:pPoO46"
+INTERFACE = "I:"  # which is another option of sslserver
 ANY = {"": "0.0.0.0", "0": "0.0.0.0"}
 DUAL = ":0"
 SWITCHES = {
@@ -118,6 +121,7 @@ class Settings:
         """`policy` is what holds without any option."""
         self.print_port = self.want4 = self.want6 = False
         self.backlog, self.limit, self.uid, self.gid = 20, 40, 0, 0
+        self.interface = ""
         self.policy = policy
         self._changes: dict[str, object] = {}
         self._env = env
@@ -128,7 +132,7 @@ class Settings:
         self.host, self.port, *self.program = operands if len(operands) >= 3 else ("", "")
 
     def take(self, letter: str, argument: str) -> None:
-        """Take one option of LETTERS."""
+        """Take one option of LETTERS, or INTERFACE."""
         changes, number = self._changes, leading_number(argument)
         if letter in SWITCHES:
             name, value = SWITCHES[letter]
@@ -139,6 +143,8 @@ class Settings:
             changes["local_host"] = argument
         elif letter == "B":
             changes["banner"] = os.fsencode(argument)
+        elif letter == "I":
+            self.interface = argument
         elif letter == "t":
             changes["ident_timeout"] = min(number, 1 << 20)
         elif letter == "U":
@@ -152,7 +158,7 @@ class Settings:
 
 @program("tcpserver", resident=True, later=("ucspi.dns", "ucspi.dns_lookup"))
 def main(argv: Sequence[str]) -> int:
-    settings, options = Settings(os.environ, Policy()), Options(argv, LETTERS)
+    settings, options = Settings(os.environ, Policy()), Options(argv, LETTERS + INTERFACE)
     try:
         for letter, argument in options:
             settings.take(letter, argument)
@@ -206,7 +212,15 @@ def _listen(settings: Settings, port: int) -> socket.socket:
         host = DUAL if both else "::"
     if host == DUAL:
         return listeners.tcp(addresses.ANY6, port, settings.backlog, dual=True)
-    return listeners.tcp(_address(host, settings), port, settings.backlog)
+    interface = _interface(settings.interface) if settings.interface else 0
+    return listeners.tcp(_address(host, settings), port, settings.backlog, interface=interface)
+
+
+def _interface(name: str) -> int:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as error:
+        raise Fatal(f"unable to find interface {name}") from error
 
 
 def _address(host: str, settings: Settings) -> bytes:

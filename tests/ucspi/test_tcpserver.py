@@ -27,6 +27,7 @@ needs_c = pytest.mark.skipif(not (THEIRS / "tcpclient").exists(), reason="no C t
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs the rights of root")
 SHOW = ["sh", "-c", 'env | grep -E "^(PROTO|TCP|UNIX|N=)" | sort']
 PLAIN = "-vRHl0"
+TENTATIVE = 0x40  # IFA_F_TENTATIVE: not yet to be used
 LIBRARY_SIGNALS = 3 << 31  # 32 and 33, of threads; glibc's posix_spawn leaves them ignored
 
 
@@ -122,6 +123,44 @@ def test_a_program_finds_signals_ignored_that_were_and_no_other(tmp_path: Path, 
             found = {name: int(mask, 16) & ~LIBRARY_SIGNALS for name, mask in masks.items()}
             ignored = 1 << signal.SIGHUP - 1 | 1 << signal.SIGINT - 1
             assert found == {"SigBlk": 0, "SigIgn": ignored, "SigCgt": 0}, file
+
+
+# Interfaces
+
+
+def link_local() -> tuple[str, str] | None:
+    """An address that one interface has for itself, and its name."""
+    lines = Path("/proc/net/if_inet6").read_text().splitlines() if socket.has_ipv6 else []
+    for digits, _, _, scope, flags, name in map(str.split, lines):
+        if scope == "20" and not int(flags, 16) & TENTATIVE:
+            return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits)), name
+    return None
+
+
+@pytest.mark.skipif(not link_local(), reason="no link-local IPv6 address")
+@pytest.mark.parametrize("program", [SHOW, ["envdir", "/", *SHOW]], ids=["spawned", "in a worker"])
+def test_a_link_local_address_needs_its_interface_and_the_program_is_told(
+    tmp_path: Path, program: list[str]
+) -> None:
+    address, interface = link_local() or ("", "")
+    (tmp_path / "empty").mkdir()
+    program = [str(tmp_path / "empty") if word == "/" else word for word in program]
+    with serving(tmp_path, ["-RHl0", "-I", interface], program, address) as server:
+        to = socket.getaddrinfo(f"{address}%{interface}", server.port, type=socket.SOCK_STREAM)[0][4]
+        with socket.socket(socket.AF_INET6) as client:
+            client.connect(to)
+            assert f"TCP6INTERFACE={interface}\n".encode() in converse(client)
+    refused = run("tcpserver", "-RHl0", address, "0", "cat")
+    assert (refused.returncode, refused.stderr) == (
+        111,
+        b"tcpserver: fatal: unable to bind: invalid argument\n",
+    )
+
+
+def test_an_interface_that_is_none_is_fatal() -> None:
+    refused = run("tcpserver", "-I", "none.such", "fe80::1", "0", "cat")
+    assert refused.returncode == 111
+    assert refused.stderr == b"tcpserver: fatal: unable to find interface none.such\n"
 
 
 # Programs of the toolkit, in workers
