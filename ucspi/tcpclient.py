@@ -61,11 +61,14 @@ def connected(arguments: Sequence[str], body: Callable[[], int]) -> int:
 def _client(argv: Sequence[str], then: Callable[[Sequence[str], dict[str, str]], int]) -> int:
     wanted, operands = _read(argv)
     try:
-        if len(operands) < 3:
+        if len(operands) < 2:
             raise Usage(SYNOPSIS)
-        host, port, *child = operands
+        host, port = operands[0], addresses.port_number(operands[1])
+        child = operands[2:]
+        if not child:
+            raise Usage(SYNOPSIS)
         outgoing.free_6_and_7()
-        sock = outgoing.connect(wanted, host, addresses.port_number(port))
+        sock = outgoing.connect(wanted, host, port)
         try:
             env = outgoing.environment(outgoing.variables(wanted, sock))
             outgoing.leave_on_6_and_7(sock)

@@ -47,5 +47,6 @@ def main(argv: Sequence[str]) -> int:
     if verdict.allowed:
         lines += [b"set environment variable %b=%b" % variable for variable in verdict.variables]
     lines.append(b"allow connection" if verdict.allowed else b"deny connection")
-    write_all(1, b"\n".join(lines) + b"\n")
+    with unable_to("write output"):
+        write_all(1, b"\n".join(lines) + b"\n")
     return 0

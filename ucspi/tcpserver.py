@@ -117,6 +117,8 @@ NUMBERS = {"b": "backlog", "c": "limit", "u": "uid", "g": "gid"}
 class Settings:
     """What the command line asks for; `finish` it when all its options are taken."""
 
+    port: str | None
+
     def __init__(self, env: Mapping[str, str], policy: Policy) -> None:
         """`policy` is what holds without any option."""
         self.print_port = self.want4 = self.want6 = False
@@ -127,9 +129,10 @@ class Settings:
         self._env = env
 
     def finish(self, operands: Sequence[str]) -> None:
-        """Take host, port and program; without all of them `program` is empty."""
+        """Take host, port and program; the port is None if it is missing, the program empty."""
         self.policy = dataclasses.replace(self.policy, **self._changes)  # type: ignore[arg-type]
-        self.host, self.port, *self.program = operands if len(operands) >= 3 else ("", "")
+        self.host, self.port = operands[:2] if len(operands) >= 2 else ("", None)
+        self.program = operands[2:]
 
     def take(self, letter: str, argument: str) -> None:
         """Take one option of LETTERS, or INTERFACE."""
@@ -172,17 +175,19 @@ def main(argv: Sequence[str]) -> int:
 def serve(settings: Settings, usage: str, make: Callable[[], Service], *, rights_first: bool = False) -> int:
     """Be the server until TERM; `make` the service before the rights are given up, or after."""
     try:
+        if settings.port is None:
+            raise Usage(usage)
+        port = addresses.port_number(settings.port)
         if not settings.program:
             raise Usage(usage)
-        return _serve(settings, make, rights_first)
+        return _serve(settings, port, make, rights_first)
     except Fatal as error:
         if settings.policy.verbosity == 0:
             return error.code
         raise
 
 
-def _serve(settings: Settings, make: Callable[[], Service], rights_first: bool) -> int:
-    port = addresses.port_number(settings.port)
+def _serve(settings: Settings, port: int, make: Callable[[], Service], rights_first: bool) -> int:
     _occupy_standard_descriptors()
     sockets = listeners.inherited(os.environ) or [_listen(settings, port)]
     try:

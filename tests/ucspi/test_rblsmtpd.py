@@ -105,6 +105,16 @@ def test_the_variable_outdoes_the_lists(cache: str) -> None:
     assert outcome(cache, OTHER, "-rrbl.test", RBLSMTPD="-never") == "553 never"
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-", ">/dev/full"])
+def test_a_client_that_cannot_be_reached_is_refused_all_the_same(closed: str) -> None:
+    done = run("sh", "-c", f"rblsmtpd echo ran {closed}", env=environment(RBLSMTPD="no"))
+    assert done.returncode == 0
+    assert b"ran" not in done.stdout
+    assert done.stderr.startswith(b"rblsmtpd:  pid ")
+    assert done.stderr.endswith(b": 451 no\n")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_a_client_that_says_nothing_is_left_after_the_timeout(tmp_path: Path) -> None:
     one, other = socket.socketpair()
     env = environment(RBLSMTPD="no", TCPREMOTEIP=LISTED)

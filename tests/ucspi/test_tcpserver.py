@@ -125,6 +125,29 @@ def test_a_program_finds_signals_ignored_that_were_and_no_other(tmp_path: Path, 
             assert found == {"SigBlk": 0, "SigIgn": ignored, "SigCgt": 0}, file
 
 
+# Operands
+
+
+@pytest.mark.parametrize("name", ["tcpserver", "tcpclient", "sslserver"])
+@pytest.mark.parametrize(
+    ("operands", "code"),
+    [([], 100), (["0"], 100), (["0", "none.such"], 111), (["0", "25"], 100), (["0", ""], 100)],
+)
+def test_a_port_that_is_none_counts_before_a_program_that_is_missing(
+    name: str, operands: list[str], code: int
+) -> None:
+    problem = {
+        100: f"{name}: usage: {name} [",
+        111: f"{name}: fatal: unable to figure out port number for none.such\n",
+    }
+    for file in (BIN / name, THEIRS / name):
+        if file.exists():
+            done = run(file, *operands)
+            assert (done.returncode, done.stderr.decode()[: len(problem[code])]) == (code, problem[code]), (
+                file
+            )
+
+
 # Interfaces
 
 
@@ -370,6 +393,13 @@ def test_a_corrupt_cdb_refuses_and_a_whole_one_serves_again(
         assert server.says(b"x\n").startswith(b"x")
         corrupt(tmp_path, content)
         assert server.says(b"x\n") == b""
+
+
+def test_a_verdict_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    compile_rules(tmp_path, ":allow\n")
+    done = run("sh", "-c", "tcprulescheck rules.cdb >/dev/full", cwd=tmp_path)
+    assert done.returncode == 111
+    assert done.stderr == b"tcprulescheck: fatal: unable to write output: out of disk space\n"
 
 
 def test_rules_written_in_place_count_at_once(tmp_path: Path) -> None:
