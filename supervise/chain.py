@@ -26,13 +26,15 @@ import time
 from posix import environ  # the dictionary within os.environ: bytes, and read without running Python
 
 from supervise.errors import reason
-from supervise.program import TEMPORARY, Become, Fatal, Program, say
+from supervise.program import TEMPORARY, Become, Fatal, Program, outcome, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import NoReturn
+
+    from supervise.signals import Handler
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
 
@@ -288,23 +290,51 @@ def fork(name: str, body: Callable[[], int]) -> int:
     descriptors are still open: `body` usually ends in `run`, which closes
     them.  A Fatal of the body is reported under `name`.  OSError: no fork.
     """
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    pids, problem = fork_each(name, [body])
+    if problem:
+        raise problem
+    return pids[0]
+
+
+def fork_each(
+    name: str, bodies: Iterable[Callable[[], int]], handlers: Mapping[int, Handler] | None = None
+) -> tuple[list[int], OSError | None]:
+    """`fork` for each of `bodies`; return the children's pids, and why there are no more of them.
+
+    handlers: of the signals that the children catch, whatever is caught here.
+
+    Children forked in a row share more memory: what a process writes to
+    between two forks, the first of these children has for itself alone.
+    """
+    caught = [number for number in SIGNALS if callable(signal.getsignal(number))]
+    wanted: dict[int, Handler] = {**dict.fromkeys(caught, signal.SIG_DFL), **(handlers or {})}
+    pids: list[int] = []
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    # Done here, the children need not do it, and share the memory that it takes.
+    old_handlers = [(number, signal.signal(number, handler)) for number, handler in wanted.items()]
+    wakeup = signal.set_wakeup_fd(-1)
     try:
-        pid = os.fork()
-        if pid == 0:
-            _be_child(name, body, old_mask)
+        for body in bodies:
+            pid = os.fork()
+            if pid == 0:
+                _be_child(name, body, old_mask)
+            pids.append(pid)
+    except OSError as error:
+        return pids, error
     finally:
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        for number, handler in old_handlers:
+            signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
-    return pid
+    return pids, None
 
 
 def _be_child(name: str, body: Callable[[], int], mask: Iterable[int]) -> NoReturn:
     code = TEMPORARY
     try:
         gc.freeze()  # the parent's garbage must not close descriptors here
-        reset_signals()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        code = Program(name, lambda _: body(), resident=False, helps=False).run(())
+        code = outcome(name, body)
     except Become as image:
         code = follow(image)
     except BaseException:
@@ -313,6 +343,18 @@ def _be_child(name: str, body: Callable[[], int], mask: Iterable[int]) -> NoRetu
         traceback.print_exc()
     finally:
         os._exit(code)
+
+
+def note_attributes(*classes: type) -> None:
+    """Have the interpreter look up what the methods of `classes` may ask of their objects.
+
+    It notes where it has found a name of a class, or that it has not.  What is
+    noted when a process forks, a child need not note in memory of its own.
+    """
+    for one in classes:
+        codes = [getattr(member, "__code__", None) for member in vars(one).values()]
+        for name in {*dir(one), *(name for code in codes if code for name in code.co_names)}:
+            getattr(one, name, None)
 
 
 def spawn(

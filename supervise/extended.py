@@ -14,32 +14,17 @@ import time
 from supervise import chain, details
 from supervise.details import Details
 from supervise.errors import reason
-from supervise.lifecycle import Event, Phase
 from supervise.readiness import Newline, NotifySocket
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
-    from supervise.lifecycle import State
+    from supervise.lifecycle import Event, Phase, State
     from supervise.service_directory import ServiceDirectory
     from supervise.status import Status
 
-SCRIPTS = {
-    Phase.STARTING: "start",
-    Phase.UP: "run",
-    Phase.FINISHING: "finish",
-    Phase.CLOSING: "stop",
-}
-WORDS = {
-    Phase.DOWN: "down",
-    Phase.RESTING: "waiting",
-    Phase.STARTING: "starting",
-    Phase.UP: "up",
-    Phase.FINISHING: "finishing",
-    Phase.CLOSING: "stopping",
-}
+SCRIPTS = {"starting": "start", "up": "run", "finishing": "finish", "stopping": "stop"}
 STEADY = 10.0  # seconds; a run as long as this has not failed to start
 LONGEST_WAIT = 60.0  # seconds of back-off, if the file does not say
 RUN_FAILED = 100  # exit codes that mean: not again
@@ -64,34 +49,32 @@ class Extended:
         self._end = (0, 0)  # how it ended, for ./finish
         self._failures = 0  # runs in a row that ended too soon
 
-    def __enter__(self) -> Extended:
-        return self
+    def descriptors(self) -> list[int]:
+        return [self._said.fileno()]
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._newline.close()
         if self._socket:
             self._socket.close()
         self._said.close()
 
-    def argv(self, phase: Phase) -> list[str] | None:
-        if phase is Phase.UP:
-            return ["./run"]
-        if phase in (Phase.STARTING, Phase.CLOSING):
-            wanted = self._fresh == (phase is Phase.STARTING)
-            self._fresh = phase is Phase.CLOSING
+    def argv(self, phase: Phase) -> tuple[str, ...] | None:
+        if phase == "up":
+            return ("./run",)
+        if phase in ("starting", "stopping"):
+            wanted = self._fresh == (phase == "starting")
+            self._fresh = phase == "stopping"
             if not wanted:
                 return None
         script = f"./{SCRIPTS[phase]}"
         if not _is_program(script):
             return None
-        if phase is Phase.FINISHING:
-            return [script, *map(str, self._end), self._directory.name]
-        return [script]
+        if phase == "finishing":
+            return script, *map(str, self._end), self._directory.name
+        return (script,)
 
-    def spawn(self, phase: Phase, argv: Sequence[str]) -> int:
-        if phase is not Phase.UP:
+    def spawn(self, phase: Phase, argv: tuple[str, ...]) -> int:
+        if phase != "up":
             pid = chain.spawn(argv)
         else:
             pid = self._run_pid = self._spawn_run(argv)
@@ -131,7 +114,7 @@ class Extended:
         code, number = _how(status)
         if pid:
             self._notify(phase, "killed" if number else "exit", pid, number or code)
-        if phase is Phase.UP:
+        if phase == "up":
             self._end = (KILLED if number else code), number
             self._details.last_end = f"signal {number}" if number else f"exit {code}"
             self._details.ready_since = None
@@ -141,16 +124,16 @@ class Extended:
             short = time.monotonic() - self._started < STEADY
             self._failures = self._failures + 1 if short else 0
         failed = {
-            Phase.STARTING: (code, number) != (0, 0),
-            Phase.UP: not number and code == RUN_FAILED,
-            Phase.FINISHING: not number and code == FINISH_FAILED,
+            "starting": (code, number) != (0, 0),
+            "up": not number and code == RUN_FAILED,
+            "finishing": not number and code == FINISH_FAILED,
         }
         if not failed.get(phase):
-            return Event.ENDED
-        if phase is Phase.STARTING:
+            return "ended"
+        if phase == "starting":
             self._fresh = True
         self._details.failed = True
-        return Event.FAILED
+        return "failed"
 
     def rest(self) -> float:
         """The back-off before the next start: 1, 2, 4... seconds, if there is to be one."""
@@ -185,9 +168,9 @@ class Extended:
         self._details.remark = said.get("STATUS", self._details.remark)
 
     def announce(self, state: State, changed: int, next_start: float) -> None:
-        waits = state.phase is Phase.RESTING
+        waits = state.phase == "waiting"
         self._details.changed = changed
-        self._details.phase = WORDS[state.phase]
+        self._details.phase = state.phase
         wait = int((next_start - time.monotonic()) * 1e9)
         self._details.starts_at = time.time_ns() + wait if waits and wait > 0 else None
         self._write()

@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import time
+from posix import environ, posix_spawn  # environ as chain has it
+from time import sleep
 
 from supervise import chain
-from supervise.lifecycle import Event, Phase, State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Protocol
 
+    from supervise.lifecycle import Event, Phase, State
     from supervise.status import Status
 
     class Habits(Protocol):
         """How a service is run, beyond what the life cycle says."""
 
-        def argv(self, phase: Phase) -> list[str] | None:
+        def argv(self, phase: Phase) -> tuple[str, ...] | None:
             """What is to run in `phase`; None if there is no such script."""
 
-        def spawn(self, phase: Phase, argv: Sequence[str], /) -> int:
+        def spawn(self, phase: Phase, argv: tuple[str, ...], /) -> int:
             """Start it and return its pid.  OSError."""
 
         def adopt(self, record: Status, /) -> None:
             """Take notice that ./run already runs, as another supervise has started it."""
 
         def ended(self, phase: Phase, pid: int, status: int, /) -> Event:
-            """Take notice of its end: ENDED or FAILED."""
+            """Take notice of its end: "ended" or "failed"."""
 
         def rest(self) -> float:
             """How many seconds to wait before the next start."""
@@ -41,6 +41,12 @@ if TYPE_CHECKING:
         def heed(self) -> None:
             """Take notice of what the service says."""
 
+        def descriptors(self) -> list[int]:
+            """What it keeps open."""
+
+        def close(self) -> None:
+            """Close them."""
+
         def announce(self, state: State, changed: int, next_start: float, /) -> None:
             """Tell others how the service is, beside the status record."""
 
@@ -49,33 +55,47 @@ if TYPE_CHECKING:
             """Seconds from TERM to KILL."""
 
 
+RUN = ("./run",)
+
+
 class Plain:
     """The habits of a service without extensions: there is ./run, and that is all."""
 
     kill_after = None
 
-    def argv(self, phase: Phase) -> list[str] | None:
-        return ["./run"] if phase is Phase.UP else None
+    def __init__(self) -> None:
+        self._own = False  # ./run is a program of the toolkit
 
-    def spawn(self, _phase: Phase, argv: Sequence[str]) -> int:
-        return chain.spawn(argv)
+    def argv(self, phase: Phase) -> tuple[str, ...] | None:
+        if phase != "up":
+            return None
+        self._own = chain.own_module(RUN[0]) is not None
+        return RUN
+
+    def spawn(self, _phase: Phase, argv: tuple[str, ...]) -> int:
+        return chain.spawn(argv) if self._own else posix_spawn(argv[0], argv, environ)
 
     def adopt(self, _record: Status) -> None:
         pass
 
     def ended(self, _phase: Phase, _pid: int, _status: int) -> Event:
-        return Event.ENDED
+        return "ended"
 
     def rest(self) -> float:
         return 0.0
 
-    def pause(self, seconds: float) -> None:
-        time.sleep(seconds)
+    pause = staticmethod(sleep)
 
     def fileno(self) -> int:
         return -1
 
     def heed(self) -> None:
+        pass
+
+    def descriptors(self) -> list[int]:
+        return []
+
+    def close(self) -> None:
         pass
 
     def announce(self, _state: State, _changed: int, _next_start: float) -> None:

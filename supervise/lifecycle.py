@@ -1,88 +1,74 @@
-"""The life of a service as supervise sees it: a table, and one function.  Does no I/O.
+"""The life of a service as a table: what runs now, what is wanted, what happens, and what follows.
 
-A service is up while ./run runs.  Around it stand scripts that a plain service
-does not have: ./start before the first run, ./finish after each, ./stop when
-all is over.  A script that is missing counts as one that has run well.
+Strings name all three, since a supervise is to stay small and enum is not.
 """
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import NamedTuple
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Phase = Literal["down", "waiting", "starting", "up", "finishing", "stopping"]
+    """What runs now: nothing, nothing until it may start, ./start, ./run, ./finish or ./stop."""
+
+    Want = Literal["u", "d", "o", ""]
+    """What the administrator wants: up, down, run once, or nothing more, since it has run once."""
+
+    Command = Literal["u", "d", "o", "x"]
+    Event = Literal[Command, "rested", "ended", "failed", "no fork"]
+    """What happens: svc's commands; the time to start has come; what ran has ended, or has
+    ended and is not to be run again; what was to run could not be started."""
 
 
-class Phase(Enum):
-    """What runs now."""
-
-    DOWN = "nothing"
-    RESTING = "nothing, until it may start"
-    STARTING = "./start"
-    UP = "./run"
-    FINISHING = "./finish"
-    CLOSING = "./stop"
-
-
-class Want(Enum):
-    """What the administrator wants."""
-
-    UP = "to be up"
-    DOWN = "to be down"
-    ONCE = "to run once"
-    OVER = "nothing more: it has run once"
-
-
-class Event(Enum):
-    """What happens to a service.  The first three are commands."""
-
-    UP = "u"
-    DOWN = "d"
-    ONCE = "o"
-    LEAVE = "x"
-    RESTED = "the time to start has come"
-    ENDED = "what ran has ended"
-    FAILED = "what ran has ended, and is not to be run again"
-    NO_FORK = "what was to run could not be started"
-
-
-class State(NamedTuple):
+class State:
     """A phase, what is wanted, and whether supervise is to leave when all is over."""
 
-    phase: Phase
-    want: Want
-    leaving: bool = False
+    __slots__ = ("leaving", "over", "phase", "want")
 
-    @property
-    def over(self) -> bool:
-        """May supervise exit?"""
-        return self.leaving and self.phase is Phase.DOWN
+    def __init__(self, phase: Phase, want: Want, leaving: bool = False) -> None:
+        self.phase = phase
+        self.want = want
+        self.leaving = leaving
+        self.over = leaving and phase == "down"  # may supervise exit?
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, State) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def __repr__(self) -> str:
+        return f"State{self._all()}"
+
+    def _all(self) -> tuple[Phase, Want, bool]:
+        return self.phase, self.want, self.leaving
 
 
-WISHES = {Event.UP: Want.UP, Event.DOWN: Want.DOWN, Event.ONCE: Want.ONCE}
-
-MOVES = {
-    (Phase.DOWN, Event.UP): Phase.RESTING,
-    (Phase.DOWN, Event.ONCE): Phase.RESTING,
-    (Phase.RESTING, Event.DOWN): Phase.CLOSING,
-    (Phase.RESTING, Event.RESTED): Phase.STARTING,
-    (Phase.STARTING, Event.FAILED): Phase.DOWN,
-    (Phase.STARTING, Event.NO_FORK): Phase.RESTING,
-    (Phase.UP, Event.NO_FORK): Phase.RESTING,
-    (Phase.UP, Event.ENDED): Phase.FINISHING,
-    (Phase.UP, Event.FAILED): Phase.FINISHING,
+MOVES: dict[tuple[Phase, Event], Phase] = {
+    ("down", "u"): "waiting",
+    ("down", "o"): "waiting",
+    ("waiting", "d"): "stopping",
+    ("waiting", "rested"): "starting",
+    ("starting", "failed"): "down",
+    ("starting", "no fork"): "waiting",
+    ("up", "no fork"): "waiting",
+    ("up", "ended"): "finishing",
+    ("up", "failed"): "finishing",
 }
 
-AFTER = {
-    (Phase.STARTING, Want.UP): Phase.UP,
-    (Phase.STARTING, Want.ONCE): Phase.UP,
-    (Phase.STARTING, Want.DOWN): Phase.CLOSING,
-    (Phase.FINISHING, Want.UP): Phase.RESTING,
-    (Phase.FINISHING, Want.ONCE): Phase.RESTING,
-    (Phase.FINISHING, Want.DOWN): Phase.CLOSING,
-    (Phase.FINISHING, Want.OVER): Phase.CLOSING,
-    (Phase.CLOSING, Want.UP): Phase.RESTING,
-    (Phase.CLOSING, Want.ONCE): Phase.RESTING,
-    (Phase.CLOSING, Want.DOWN): Phase.DOWN,
-    (Phase.CLOSING, Want.OVER): Phase.DOWN,
+AFTER: dict[tuple[Phase, Want], Phase] = {
+    ("starting", "u"): "up",
+    ("starting", "o"): "up",
+    ("starting", "d"): "stopping",
+    ("finishing", "u"): "waiting",
+    ("finishing", "o"): "waiting",
+    ("finishing", "d"): "stopping",
+    ("finishing", ""): "stopping",
+    ("stopping", "u"): "waiting",
+    ("stopping", "o"): "waiting",
+    ("stopping", "d"): "down",
+    ("stopping", ""): "down",
 }
 """Where the end of a script leads to, for each want (if MOVES does not say)."""
 
@@ -91,30 +77,25 @@ def step(state: State, event: Event) -> State:
     """The state after `event`; what the tables leave out changes nothing.
 
     Whoever sees the phase change runs the new phase's script, if it has one,
-    and reports its end; on DOWN in STARTING or UP he sends TERM and CONT.
+    and reports its end; on "d" in "starting" or "up" he sends TERM and CONT.
     """
-    state = _wish(state, event)
+    want, leaving = _wish(state, event), state.leaving or event == "x"
     phase = MOVES.get((state.phase, event), state.phase)
-    if phase is state.phase and event in (Event.ENDED, Event.FAILED):
-        phase = AFTER.get((phase, _serious(state)), phase)
-    return State(phase, state.want, state.leaving)
+    if event == "x" and state.phase == "waiting" and want == "u":
+        phase = "stopping"
+    elif phase == state.phase and event in ("ended", "failed"):
+        # A service that is wanted up is not started again by a supervise that leaves.
+        serious: Want = "" if leaving and want == "u" and phase != "starting" else want
+        phase = AFTER.get((phase, serious), phase)
+    return State(phase, want, leaving)
 
 
-def _wish(state: State, event: Event) -> State:
+def _wish(state: State, event: Event) -> Want:
     """What is wanted after `event`, in the old phase."""
-    if event is Event.LEAVE:
-        idle = state.phase is Phase.RESTING and state.want is Want.UP
-        return State(Phase.CLOSING if idle else state.phase, state.want, True)
-    if event in WISHES:
-        return state._replace(want=WISHES[event])
-    if event is Event.FAILED and state.phase in (Phase.STARTING, Phase.UP, Phase.FINISHING):
-        return state._replace(want=Want.DOWN)
-    if event is Event.ENDED and state.phase is Phase.UP and state.want is Want.ONCE:
-        return state._replace(want=Want.OVER)
-    return state
-
-
-def _serious(state: State) -> Want:
-    """A service that is wanted up is not started again by a supervise that leaves."""
-    restarts = state.leaving and state.want is Want.UP and state.phase is not Phase.STARTING
-    return Want.OVER if restarts else state.want
+    if event in ("u", "d", "o"):
+        return event
+    if event == "failed" and state.phase in ("starting", "up", "finishing"):
+        return "d"
+    if event == "ended" and state.phase == "up" and state.want == "o":
+        return ""
+    return state.want

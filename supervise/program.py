@@ -91,6 +91,28 @@ def say(line: str, fd: int = 2) -> None:
         pass
 
 
+def outcome(name: str, body: Callable[[], int]) -> int:
+    """Run `body` as the program `name`: return its exit code, having said what went wrong.
+
+    Become comes through.  Whatever else is no Fatal is a bug: its traceback
+    goes to descriptor 2, and the code is 111.
+    """
+    try:
+        return body()
+    except Fatal as error:
+        say(f"{name}: {error.prefix}{error}")
+        return error.code
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except MemoryError:
+        say(f"{name}: fatal: out of memory")
+    except Exception:  # the one place that may: supervise starts it again
+        import traceback
+
+        say(f"{name}: fatal: internal error\n{traceback.format_exc().rstrip()}")
+    return TEMPORARY
+
+
 class Program:
     """One command of the toolkit: its name and its `main(arguments) -> exit code`."""
 
@@ -112,26 +134,11 @@ class Program:
         """Run the program in this process and return its exit code.
 
         `arguments` are what follows the program's name.  A program that chains
-        raises Become.  Whatever else comes out of it is a bug: its traceback
-        goes to descriptor 2, and the code is 111.
+        raises Become.
         """
-        try:
-            if self.helps and len(arguments) == 1 and arguments[0] in ("--help", "--version"):
-                return self._inform(arguments[0])
-            return self.body(arguments)
-        except Fatal as error:
-            say(f"{self.name}: {error.prefix}{error}")
-            return error.code
-        except SystemExit as stop:
-            return stop.code if isinstance(stop.code, int) else 0
-        except MemoryError:
-            say(f"{self.name}: fatal: out of memory")
-            return TEMPORARY
-        except Exception:  # the one place that may: supervise starts it again
-            import traceback
-
-            say(f"{self.name}: fatal: internal error\n{traceback.format_exc().rstrip()}")
-            return TEMPORARY
+        if self.helps and len(arguments) == 1 and arguments[0] in ("--help", "--version"):
+            return self._inform(arguments[0])
+        return outcome(self.name, lambda: self.body(arguments))
 
     def _inform(self, option: str) -> int:
         manual = sys.modules[self.body.__module__].__doc__ or self.name

@@ -11,8 +11,6 @@ from supervise.status import CONTROL, FILE, OK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from supervise.status import Status
 
 NEW = FILE + ".new"
@@ -22,7 +20,7 @@ WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class ServiceDirectory:
-    """The present directory, which this process supervises for as long as it is entered.
+    """The present directory, which a process supervises for as long as it has `descriptors()` open.
 
     `name` is what messages call it.  `control` is readable when there are
     commands.  Raises Fatal; nobody else supervises it then through us.
@@ -33,22 +31,17 @@ class ServiceDirectory:
         self.control = -1
         self._open: list[int] = []
         self._written = b""
-
-    def __enter__(self) -> ServiceDirectory:
         try:
             self._lock()
             self._listen()
         except BaseException:
-            self._close()
+            self.close()
             raise
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self._close()
+    def descriptors(self) -> list[int]:
+        return self._open
 
-    def _close(self) -> None:
+    def close(self) -> None:
         while self._open:
             os.close(self._open.pop())
 

@@ -8,16 +8,13 @@ import struct
 import termios
 import time
 
-from supervise import chain, status
+from supervise import status
 from supervise.errors import reason
-from supervise.program import TEMPORARY, say
+from supervise.starts import Start, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable
-
-    from supervise.program import Program
 else:
     import _signal as signal  # the same without enums, which cost time and memory
 
@@ -26,28 +23,21 @@ PACE = 1.0  # seconds between two starts of a log's supervise, while all ends
 DEAF = 50  # attempts to tell a supervise something
 
 
-def warn(problem: str) -> None:
-    say(f"svscan: warning: {problem}")
-
-
 class Service:
     """One subdirectory; it goes by `name` in messages.
 
-    Starting, here, is to start a supervise.  Every method warns of what it
-    cannot do, and may be called again later.  `in_child` is called in each
-    child before all else.
+    Every method warns of what it cannot do, and may be called again later.
     """
 
-    def __init__(self, name: str, in_child: Callable[[], None]) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.active = True  # seen in the last look at the directory
         self.pid = 0  # of its supervise; 0 if there is none
         self.log_pid = 0
         self.pipe: tuple[int, int] | None = None  # its ends, if there is a log
-        self._in_child = in_child
         self._told: dict[int, Told] = {}
         self._log_over = False  # it has ended as it was told to
-        self._log_started = 0.0  # monotonic, as the next
+        self._log_began = 0.0  # monotonic, as the next
         self._log_may_read_until = 0.0
         self._log_unread = -1  # bytes, in the last look
 
@@ -65,48 +55,25 @@ class Service:
             return False
         return True
 
-    def start(self, supervise: Program | None) -> None:
-        """Start what does not run, with the toolkit's own `supervise` or, if None, what PATH has."""
+    def missing(self) -> list[Start]:
+        """What is to be started for it."""
+        starts = []
         if not self.pid:
-            self.pid = self._fork(supervise, self.name, self.pipe[1] if self.pipe else -1, 1, self.name)
-        if self.pid and self.pipe and not self.log_pid:
-            self.start_log(supervise, self.pipe[0])
+            sink = self.pipe[1] if self.pipe else -1
+            starts.append(Start(self.name, ".", self.name, sink, 1, self._started))
+        if self.pipe and not self.log_pid:
+            starts.append(self.log_start(self.pipe[0]))
+        return starts
 
-    def start_log(self, supervise: Program | None, source: int) -> None:
-        self._log_started = time.monotonic()
-        self.log_pid = self._fork(supervise, f"{self.name}/log", source, 0, "log", self.name)
+    def log_start(self, source: int) -> Start:
+        return Start(f"{self.name}/log", self.name, "log", source, 0, self._log_started)
 
-    def _fork(
-        self,
-        supervise: Program | None,
-        what: str,
-        source: int,
-        target: int,
-        operand: str,
-        directory: str = "",
-    ) -> int:
-        def body() -> int:
-            problem = f"unable to set up descriptors for {what}"
-            try:
-                if source >= 0:
-                    os.dup2(source, target)
-                self._in_child()
-                problem = f"unable to switch to {directory}"
-                if directory:
-                    os.chdir(directory)
-                problem = f"unable to start supervise {what}"
-                if supervise:
-                    return chain.call(supervise, ("supervise", operand))
-                chain.run(("supervise", operand))
-            except OSError as error:
-                warn(f"{problem}: {reason(error)}")
-            return TEMPORARY
+    def _started(self, pid: int) -> None:
+        self.pid = pid
 
-        try:
-            return chain.fork("svscan", body)
-        except OSError as error:
-            warn(f"unable to fork for {what}: {reason(error)}")
-            return 0
+    def _log_started(self, pid: int) -> None:
+        self.log_pid = pid
+        self._log_began = time.monotonic()
 
     def ended(self, pid: int) -> bool:
         """Take notice that `pid` has ended; False if it is none of ours."""
@@ -126,8 +93,8 @@ class Service:
                 os.close(end)
         self.pipe = None
 
-    def end(self, urgency: int, supervise: Program | None) -> bool:
-        """Go on ending it; True once all of it has ended.
+    def end(self, urgency: int) -> list[Start] | None:
+        """Go on ending it, by what is to be started for that; None once all of it has ended.
 
         The service goes down first.  Its log runs on until it has read all,
         unless it was down.  `urgency`: 1 asks, 2 also kills the service and
@@ -135,12 +102,10 @@ class Service:
         """
         if self.pid:
             self._tell(self.pid, b"dx" if urgency == 1 else b"dxk")
-            if self.pipe and not self.log_pid:
-                self._start_log_again(supervise, self.pipe[0])
-            return False
-        return not self.pipe or self._end_log(urgency, supervise, *self.pipe)
+            return self._log_again(self.pipe[0]) if self.pipe and not self.log_pid else []
+        return self._end_log(urgency, *self.pipe) if self.pipe else None
 
-    def _end_log(self, urgency: int, supervise: Program | None, source: int, sink: int) -> bool:
+    def _end_log(self, urgency: int, source: int, sink: int) -> list[Start] | None:
         if sink >= 0:
             os.close(sink)  # now the log's input ends with what is in the pipe
             self.pipe = source, -1
@@ -152,15 +117,13 @@ class Service:
             if urgency == 1 and time.monotonic() > self._log_may_read_until:
                 urgency = 2  # it is stuck, or somebody whom the service left behind holds the pipe
             self._tell(self.log_pid, (_last_orders(self.log_pid), b"dx", b"dxk")[urgency - 1])
-            return False
+            return []
         if self._log_over or time.monotonic() > self._log_may_read_until or not unread:
-            return True
-        self._start_log_again(supervise, source)  # it was killed, or is between two lives
-        return False
+            return None
+        return self._log_again(source)  # it was killed, or is between two lives
 
-    def _start_log_again(self, supervise: Program | None, source: int) -> None:
-        if time.monotonic() > self._log_started + PACE:
-            self.start_log(supervise, source)
+    def _log_again(self, source: int) -> list[Start]:
+        return [self.log_start(source)] if time.monotonic() > self._log_began + PACE else []
 
     def _tell(self, pid: int, commands: bytes) -> None:
         """Write `commands` to the supervise `pid`, once; if it does not listen for long, signal it."""

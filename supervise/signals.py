@@ -7,8 +7,10 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import FrameType, TracebackType
+
+    Handler = Callable[[int, FrameType | None], object] | int | None
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
 
@@ -16,19 +18,24 @@ else:
 class SignalPipe:
     """While entered, the signals `caught` do nothing but arrive at `fileno()`.
 
-    At most one may be entered in a process at a time.  On exit the old
-    handlers are back.  (A chained or forked program gets the defaults, as
-    with exec.)
+    At most one may be entered in a process at a time; it may be made by the
+    process that forks the one that enters it.  On exit the old handlers are
+    back.  (A chained or forked program gets the defaults, as with exec.)
     """
 
     def __init__(self, caught: Iterable[signal.Signals]) -> None:
-        self._caught = tuple(caught)
+        self.handlers: dict[int, Handler] = dict.fromkeys(caught, _arrived)
+        self._old: dict[int, Handler] = {}  # what was there before
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> SignalPipe:
-        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        self._old = {number: signal.signal(number, _arrived) for number in self._caught}
+        self._old = {number: signal.signal(number, handler) for number, handler in self.handlers.items()}
+        self.wake_by_pipe()
         return self
+
+    def wake_by_pipe(self) -> None:
+        """Be entered, in a process that has been forked with the `handlers`."""
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -36,7 +43,10 @@ class SignalPipe:
         for number, handler in self._old.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(-1)
-        for fd in (self._read, self._write):
+        self.close()
+
+    def close(self) -> None:
+        for fd in self.descriptors():
             try:
                 os.close(fd)
             except OSError:  # interrupted, but closed
@@ -44,6 +54,9 @@ class SignalPipe:
 
     def fileno(self) -> int:
         return self._read
+
+    def descriptors(self) -> list[int]:
+        return [self._read, self._write]
 
     def arrived(self) -> set[int]:
         """The signals caught since the last call; never waits."""

@@ -51,7 +51,6 @@ from __future__ import annotations
 import os
 
 from supervise.habits import Plain
-from supervise.lifecycle import Want
 from supervise.program import Usage, program, unable_to
 from supervise.service_directory import ServiceDirectory
 from supervise.signals import SignalPipe
@@ -62,6 +61,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Iterable, Sequence
+
+    from supervise.habits import Habits
+    from supervise.lifecycle import Want
 else:
     import _signal as signal  # the same without enums, which cost time and memory
 
@@ -70,23 +72,46 @@ else:
 def main(argv: Sequence[str]) -> int:
     if len(argv) != 1:
         raise Usage("supervise dir")
-    (name,) = argv
+    supervisor = prepare(argv[0])
+    try:
+        with supervisor.signals:
+            supervisor.watch()
+    finally:
+        supervisor.close()
+    return 0
+
+
+def prepare(name: str) -> Supervisor:
+    """Enter the directory `name` and do all that comes before the start of its service.
+
+    The caller watches and closes what is returned, or forks a child that does.  Raises Fatal.
+    """
     with unable_to(f"create pipe for {name}"):
         signals = SignalPipe([signal.SIGCHLD, *heeded(ENDING)])
-    with signals:
+    try:
         with unable_to(f"chdir to {name}"):
             os.chdir(name)
         with unable_to(f"stat {name}/down"):
-            want = Want.UP if normally_up() else Want.DOWN
-        with ServiceDirectory(name) as directory:
-            if not os.access("extended", os.F_OK):
-                Supervisor(directory, signals, want, Plain()).watch()
-                return 0
-            from supervise.extended import Extended
+            want: Want = "u" if normally_up() else "d"
+        directory = ServiceDirectory(name)
+        supervisor = Supervisor(directory, signals, want, _habits(directory))
+    except BaseException:
+        signals.close()
+        raise
+    try:
+        supervisor.prepare()
+    except BaseException:
+        supervisor.close()
+        raise
+    return supervisor
 
-            with Extended(directory) as extended:
-                Supervisor(directory, signals, want, extended).watch()
-    return 0
+
+def _habits(directory: ServiceDirectory) -> Habits:
+    if not os.access("extended", os.F_OK):
+        return Plain()
+    from supervise.extended import Extended
+
+    return Extended(directory)
 
 
 def heeded(signals: Iterable[signal.Signals]) -> list[signal.Signals]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import select
-import time
+from time import monotonic, time_ns  # by name: a look into a module is one more page to copy
 
 from supervise import adoption
 from supervise.errors import reason
-from supervise.lifecycle import Event, Phase, State, Want, step
+from supervise.lifecycle import State, step
 from supervise.program import say
 from supervise.status import Status
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     import signal
 
     from supervise.habits import Habits
+    from supervise.lifecycle import Command, Event, Want
     from supervise.service_directory import ServiceDirectory
     from supervise.signals import SignalPipe
 else:
     import _signal as signal  # the same without enums, which cost time and memory
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-COMMANDS = {"u": Event.UP, "d": Event.DOWN, "o": Event.ONCE, "x": Event.LEAVE}
+COMMANDS: dict[str, Command] = {"u": "u", "d": "d", "o": "o", "x": "x"}
 SIGNALS = {
     "a": signal.SIGALRM,
     "h": signal.SIGHUP,
@@ -32,10 +33,9 @@ SIGNALS = {
     "k": signal.SIGKILL,
     "t": signal.SIGTERM,
 }
-LETTERS = {Want.UP: "u", Want.DOWN: "d"}  # in the status record
-WANTS = {"u": Want.UP, "d": Want.DOWN}
-SERVING = (Phase.STARTING, Phase.UP)  # the service counts as up
-IDLE = (Phase.DOWN, Phase.RESTING)
+WANTS: dict[str, Want] = {"u": "u", "d": "d"}  # by the letter in the status record
+SERVING = ("starting", "up")  # the service counts as up
+IDLE = ("down", "waiting")
 PACE = 1.0  # seconds to pause after a start of ./run, whatever happens
 PATIENCE = 60.0  # seconds to wait when there is no fork
 NO_FORK = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
@@ -50,22 +50,57 @@ class Supervisor:
         self.directory = directory
         self.signals = signals
         self.habits = habits
-        self.state = State(Phase.RESTING if want is Want.UP else Phase.DOWN, want)
+        self.state = State("waiting" if want == "u" else "down", want)
+        self.poll = select.poll()
+        self.due: tuple[str, ...] | None = None  # the command of the script to be started now
         self.child = 0  # pid of the script that runs
         self.orphan = -1  # a pidfd, if the service is another supervise's child
         self.paused = False
-        self.changed = time.time_ns()  # when the service went up or down
+        self.changed = time_ns()  # when the service went up or down
         self.start_at = 0.0  # monotonic; earlier it may not start
         self.pause_until = 0.0  # monotonic; earlier nothing is taken notice of
         self.kill_at: float | None = None  # monotonic
 
-    def watch(self) -> None:
-        """Keep the service as it is wanted, until told to leave."""
+    def prepare(self) -> None:
+        """All that comes before the first start of a script, and that a process may do for its child."""
         self.adopt()
-        try:
-            self._watch()
-        finally:
-            self.release()
+        self.announce()
+        self.directory.admit()
+        for readable in (self.signals.fileno(), self.directory.control, self.habits.fileno(), self.orphan):
+            if readable >= 0:
+                self.poll.register(readable, select.POLLIN)
+        self.keep_time()
+
+    def descriptors(self) -> list[int]:
+        """What is open for it."""
+        orphan = [self.orphan] if self.orphan >= 0 else []
+        return [
+            *self.signals.descriptors(),
+            *self.directory.descriptors(),
+            *self.habits.descriptors(),
+            *orphan,
+        ]
+
+    def close(self) -> None:
+        """Give the service up, in this process."""
+        self.directory.close()
+        self.signals.close()
+        self.habits.close()
+        self.release()
+
+    def watch(self) -> None:
+        """Keep the service as it is wanted, until told to leave.  Its signals have been entered."""
+        while not self.state.over:
+            self.start()
+            self.announce()
+            self.wait()
+            self.habits.heed()
+            self.heed_signals()  # before the children, or the news of one could be lost
+            self.reap()
+            self.start()
+            self.obey()
+            self.keep_time()
+        self.announce()
 
     def adopt(self) -> None:
         """Go on with the service of a supervise that was killed, if there is one."""
@@ -73,7 +108,7 @@ class Supervisor:
         if found:
             record, self.orphan = found
             self.child, self.paused, self.changed = record.pid, record.paused, record.when
-            self.state = State(Phase.UP, WANTS.get(record.want, Want.ONCE))
+            self.state = State("up", WANTS.get(record.want, "o"))
             self.habits.adopt(record)
 
     def release(self) -> None:
@@ -81,58 +116,46 @@ class Supervisor:
             os.close(self.orphan)
         self.orphan = -1
 
-    def _watch(self) -> None:
-        self.announce()
-        self.directory.admit()
-        poll = select.poll()
-        for readable in (self.signals.fileno(), self.directory.control, self.habits.fileno(), self.orphan):
-            if readable >= 0:
-                poll.register(readable, select.POLLIN)
-        while not self.state.over:
-            self.keep_time()
-            self.announce()
-            self.pause()
-            happened = poll.poll(self.milliseconds())
-            if self.orphan >= 0 and (self.orphan, select.POLLIN) in happened:
-                poll.unregister(self.orphan)
-                self.release()
-                self.ended(self.child, UNKNOWN)
-            self.habits.heed()
-            self.heed_signals()
-            self.reap()
-            self.obey()
-        self.announce()
+    def wait(self) -> None:
+        """Wait until something happens, or the clock has something to say.
+
+        But let what was started be for a while; so a service that ends at once is no busy loop.
+        """
+        left = self.pause_until - monotonic()
+        if left > 0:
+            self.habits.pause(left)
+        happened = self.poll.poll(self.milliseconds())
+        if self.orphan >= 0 and (self.orphan, select.POLLIN) in happened:
+            self.poll.unregister(self.orphan)
+            self.release()
+            self.ended(self.child, UNKNOWN)
 
     def announce(self) -> None:
         pid = self.child if self.state.phase in SERVING else 0
         self.habits.announce(self.state, self.changed, self.start_at)
-        self.directory.announce(Status(self.changed, pid, self.paused, LETTERS.get(self.state.want, "")))
-
-    def pause(self) -> None:
-        """Let what was started be for a while; so a service that ends at once is no busy loop."""
-        left = self.pause_until - time.monotonic()
-        if left > 0:
-            self.habits.pause(left)
+        self.directory.announce(
+            Status(self.changed, pid, self.paused, self.state.want if self.state.want in WANTS else "")
+        )
 
     def milliseconds(self) -> float | None:
         """How long there is nothing to do unless something happens."""
         moments = [self.kill_at] if self.kill_at else []
-        if self.state.phase is Phase.RESTING:
+        if self.state.phase == "waiting":
             moments.append(self.start_at)
-        return max(0.0, min(moments) - time.monotonic()) * 1000 + 1 if moments else None
+        return max(0.0, min(moments) - monotonic()) * 1000 + 1 if moments else None
 
     def keep_time(self) -> None:
         """Do what the clock says."""
-        if self.state.phase is Phase.RESTING and time.monotonic() >= self.start_at:
-            self.feed(Event.RESTED)
-        if self.kill_at and time.monotonic() >= self.kill_at:
+        if self.state.phase == "waiting" and monotonic() >= self.start_at:
+            self.feed("rested")
+        if self.kill_at and monotonic() >= self.kill_at:
             self.kill_at = None
             self.kill(signal.SIGKILL)
 
     def heed_signals(self) -> None:
         if self.signals.arrived() & set(ENDING):
-            self.feed(Event.DOWN)
-            self.feed(Event.LEAVE)
+            self.feed("d")
+            self.feed("x")
 
     def obey(self) -> None:
         """Carry out what svc has asked for."""
@@ -171,7 +194,7 @@ class Supervisor:
     def ended(self, pid: int, status: int) -> None:
         """The script that ran in this phase is over."""
         if self.state.phase in SERVING:
-            self.changed = time.time_ns()
+            self.changed = time_ns()
         self.child = 0
         self.kill_at = None
         self.feed(self.habits.ended(self.state.phase, pid, status))
@@ -179,47 +202,52 @@ class Supervisor:
     def feed(self, event: Event) -> None:
         """Let `event` change the state, and do what follows from it."""
         old, self.state = self.state, step(self.state, event)
-        if event is Event.UP:
+        if event == "u":
             self.start_at = 0.0
-        if event is Event.DOWN and old.phase in SERVING:
+        if event == "d" and old.phase in SERVING:
             self.terminate()
-        if self.state.phase is old.phase:
+        if self.state.phase == old.phase:
             return
         if self.state.phase not in IDLE:
             self.run()
-        elif event is not Event.NO_FORK:
-            self.start_at = time.monotonic() + self.habits.rest()
+        elif event != "no fork":
+            self.start_at = monotonic() + self.habits.rest()
 
     def terminate(self) -> None:
         self.kill(signal.SIGTERM)
         self.kill(signal.SIGCONT)
         self.paused = False
         if self.habits.kill_after is not None and self.kill_at is None:
-            self.kill_at = time.monotonic() + self.habits.kill_after
+            self.kill_at = monotonic() + self.habits.kill_after
 
     def run(self) -> None:
-        """Start the script of the new phase; one that is not there has run well."""
-        phase = self.state.phase
-        argv = self.habits.argv(phase)
-        if not argv:
-            self.feed(Event.ENDED)
+        """Have the script of the new phase started; one that is not there has run well."""
+        self.due = self.habits.argv(self.state.phase)
+        if not self.due:
+            self.feed("ended")
+
+    def start(self) -> None:
+        """Start the script that is due."""
+        if not self.due:
             return
+        argv, self.due = self.due, None
+        phase = self.state.phase
         self.paused = False
-        if phase is Phase.UP:
-            self.pause_until = time.monotonic() + PACE
+        if phase == "up":
+            self.pause_until = monotonic() + PACE
         try:
             self.child = self.habits.spawn(phase, argv)
             if phase in SERVING:
-                self.changed = time.time_ns()
+                self.changed = time_ns()
         except OSError as error:
             self.could_not_run(argv[0], error)
 
     def could_not_run(self, script: str, error: OSError) -> None:
         name = self.directory.name
         if error.errno in NO_FORK and self.state.phase in SERVING:
-            self.pause_until, self.start_at = 0.0, time.monotonic() + PATIENCE
+            self.pause_until, self.start_at = 0.0, monotonic() + PATIENCE
             self.directory.warn(f"unable to fork for {name}, sleeping 60 seconds: {reason(error)}")
-            self.feed(Event.NO_FORK)
+            self.feed("no fork")
         else:  # as if it had been started, and had ended so
             say(f"supervise: fatal: unable to start {name}{script[1:]}: {reason(error)}")
             self.ended(0, COULD_NOT_RUN)

@@ -34,30 +34,27 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import select
 import stat
 import time
 
-from supervise import chain
 from supervise.errors import reason
 from supervise.program import program, unable_to
-from supervise.services import Service, warn
+from supervise.services import Service
 from supervise.signals import SignalPipe
+from supervise.starts import AT_ONCE, MOST_OPEN, Heritage, start_all, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Sequence
-
-    from supervise.program import Program
+    from collections.abc import Sequence
 else:
     import _signal as signal  # the same without enums, which cost time and memory
 
 CAUGHT = (signal.SIGCHLD, signal.SIGHUP)
 ENDING = (signal.SIGTERM, signal.SIGINT)
 LIMIT = 1000  # services
-DESCRIPTORS = 2 * LIMIT + 100
+DESCRIPTORS = 2 * LIMIT + AT_ONCE * MOST_OPEN + 100
 PERIOD = 5.0  # seconds between two looks
 MOMENT = 0.1  # seconds between two attempts to end what has not ended
 LAST_WORDS = 5.0  # seconds for other processes to end, as process 1
@@ -65,37 +62,27 @@ LAST_WORDS = 5.0  # seconds for other processes to end, as process 1
 
 @program("svscan", resident=True)
 def main(argv: Sequence[str]) -> int:
-    inherited = _open_descriptors()
+    heritage = Heritage(_open_descriptors())
     if argv:
         with unable_to(f"chdir to {argv[0]}"):
             os.chdir(argv[0])
-    chain.preload("supervise")
     gc.collect()
     gc.freeze()
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    _allow_descriptors(DESCRIPTORS, limits)
-
-    others = _between(inherited)
-
-    def in_child() -> None:
-        for first, end in others:  # a few calls, where close-on-exec would take one each
-            os.closerange(first, end)
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
+    heritage.allow_descriptors(DESCRIPTORS)
     try:
         with SignalPipe([*CAUGHT, *(() if _in_background() else ENDING)]) as signals:
-            Scanner(signals, in_child).run()
+            Scanner(signals, heritage).run()
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        heritage.restore()
     return 0
 
 
 class Scanner:
     """The services of the present directory."""
 
-    def __init__(self, signals: SignalPipe, in_child: Callable[[], None]) -> None:
+    def __init__(self, signals: SignalPipe, heritage: Heritage) -> None:
         self._signals = signals
-        self._in_child = in_child
+        self._heritage = heritage
         self._services: dict[tuple[int, int], Service] = {}  # by device and inode of the directory
         self._next_look = 0.0  # monotonic
         self._urgency = 0  # how often it was told to end
@@ -108,14 +95,19 @@ class Scanner:
                 self._look()
                 self._next_look = time.monotonic() + PERIOD
             self._wait(self._next_look - time.monotonic())
-        supervise = chain.preload("supervise")
-        while not all([service.end(self._urgency, supervise) for service in self._services.values()]):
+        while self._end():
             self._wait(MOMENT)
             self._reap()
         for service in self._services.values():
             service.close_pipe()
         if os.getpid() == 1:
             self._end_everything()
+
+    def _end(self) -> bool:
+        """Go on ending the services; False once all have ended."""
+        needed = [service.end(self._urgency) for service in self._services.values()]
+        start_all([start for starts in needed for start in starts or ()], self._heritage)
+        return any(starts is not None for starts in needed)
 
     def _wait(self, seconds: float) -> None:
         """Wait for a signal, but not longer than that."""
@@ -139,23 +131,24 @@ class Scanner:
 
     def _look(self) -> None:
         """Start what is new, and what has ended; forget what is gone."""
-        supervise = chain.preload("supervise")  # whichever is first in PATH today
         for service in self._services.values():
             service.active = False
         try:
             with os.scandir(".") as entries:
                 for entry in entries:
                     if not entry.name.startswith("."):
-                        self._take_up(entry, supervise)
+                        self._take_up(entry)
         except OSError as error:
             warn(f"unable to read directory: {reason(error)}")
             return
+        active = [service for service in self._services.values() if service.active]
+        start_all([start for service in active for start in service.missing()], self._heritage)
         for key, service in list(self._services.items()):
             if not service.active and not service.pid and not service.log_pid:
                 service.close_pipe()
                 del self._services[key]
 
-    def _take_up(self, entry: os.DirEntry[str], supervise: Program | None) -> None:
+    def _take_up(self, entry: os.DirEntry[str]) -> None:
         try:
             found = os.stat(entry.name)
         except OSError as error:
@@ -169,13 +162,12 @@ class Scanner:
             if len(self._services) >= LIMIT:
                 warn(f"unable to start {entry.name}: running too many services")
                 return
-            service = Service(entry.name, self._in_child)
+            service = Service(entry.name)
             if not service.make_pipe():
                 return
             self._services[key] = service
         service.active = True
         service.name = entry.name
-        service.start(supervise)
 
     def _end_everything(self) -> None:
         """As process 1: ask all that is left to end, and give it a while."""
@@ -204,21 +196,3 @@ def _is_open(fd: int) -> bool:
     except OSError:  # the one that listed them
         return False
     return True
-
-
-def _between(kept: Sequence[int]) -> list[tuple[int, int]]:
-    """The ranges of descriptors from 3 on that are not in `kept`, which is sorted."""
-    starts = [3, *(fd + 1 for fd in kept if fd >= 3)]
-    ends = [*(fd for fd in kept if fd >= 3), DESCRIPTORS]
-    return list(zip(starts, ends, strict=True))
-
-
-def _allow_descriptors(wanted: int, limits: tuple[int, int]) -> None:
-    soft, hard = limits
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    except (OSError, ValueError):  # then there is room for fewer logs
-        pass

@@ -6,20 +6,26 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
 
 
 def show(argv: Sequence[str]) -> None:
     """Show `argv` as the command line, and the name's last part as the command."""
-    shown = load()
+    for call, word in calls(argv):
+        call(word)
+
+
+def calls(argv: Sequence[str]) -> list[tuple[Callable[[str], None], str]]:
+    """What shows `argv`, each call with its argument: perhaps to be done by a child of this process."""
+    module = load()
     words, name = " ".join(argv), argv[0].rpartition("/")[2]
     try:
-        shown.setproctitle(words)
-        shown.setthreadtitle(name)
+        words.encode()
     except UnicodeEncodeError:  # names are bytes; a title is text
-        shown.setproctitle(words.encode("utf-8", "replace").decode())
-        shown.setthreadtitle(name.encode("utf-8", "replace").decode())
+        words = words.encode("utf-8", "replace").decode()
+        name = name.encode("utf-8", "replace").decode()
+    return [(module.setproctitle, words), (module.setthreadtitle, name)]
 
 
 def load() -> ModuleType:

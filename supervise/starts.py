@@ -1,0 +1,198 @@
+"""Start supervises: several in a row, each as late as can be.
+
+What a process writes to it no longer shares with the one that forked it.  So
+svscan itself does what comes before the start of a service, and a supervise
+that is forked then has nothing left to do but to start it and to wait: it
+stays small.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from posix import closerange, dup2, fchdir
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
+
+from supervise import chain, title
+from supervise.errors import reason
+from supervise.habits import Plain
+from supervise.program import TEMPORARY, Fatal, say
+from supervise.signals import SignalPipe
+from supervise.supervise import main, prepare
+from supervise.supervisor import Supervisor
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from supervise.signals import Handler
+
+AT_ONCE = 50  # prepared before the first is forked
+MOST_OPEN = 8  # descriptors that are opened for one of them
+
+
+def warn(problem: str) -> None:
+    say(f"svscan: warning: {problem}")
+
+
+class Heritage:
+    """What svscan was started with, and its children are to have: descriptors, and how many there may be."""
+
+    def __init__(self, descriptors: Iterable[int]) -> None:
+        self.descriptors = frozenset(descriptors)
+        self.limits_to_restore: tuple[int, int] | None = None
+
+    def allow_descriptors(self, wanted: int) -> None:
+        """Have `wanted` descriptors from now on, or as many as may be."""
+        soft, hard = limits = getrlimit(RLIMIT_NOFILE)
+        if soft == RLIM_INFINITY or soft >= wanted:
+            return
+        most = wanted if hard == RLIM_INFINITY else min(wanted, hard)
+        try:
+            setrlimit(RLIMIT_NOFILE, (most, hard))
+            self.limits_to_restore = limits
+        except (OSError, ValueError):  # then there is room for fewer logs
+            pass
+
+    def restore(self) -> None:
+        """Have no more of them than before."""
+        if self.limits_to_restore:
+            setrlimit(RLIMIT_NOFILE, self.limits_to_restore)
+
+    def others(self, own: Sequence[int] = ()) -> list[tuple[int, int]]:
+        """The ranges of descriptors from 3 on but these and `own`: a few calls close them."""
+        kept = sorted(fd for fd in {*self.descriptors, *own} if fd >= 3)
+        ends = [*kept, getrlimit(RLIMIT_NOFILE)[0]]
+        return [
+            (first, end)
+            for first, end in zip([3, *(fd + 1 for fd in kept)], ends, strict=True)
+            if first < end
+        ]
+
+
+class Start:
+    """One supervise that is to be started.
+
+    what: its service, in messages.  directory and operand: where `supervise
+    operand` is to run.  source: becomes its descriptor `target`, unless -1.
+    started: is told its pid.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        directory: str,
+        operand: str,
+        source: int,
+        target: int,
+        started: Callable[[int], None],
+    ) -> None:
+        self.what = what
+        self.started = started
+        self._directory = directory
+        self._operand = operand
+        self._source = source
+        self._target = target
+        self._supervisor: Supervisor | None = None
+        self._place = -1  # the service's directory
+        self._calls: list[tuple[Callable[..., object], tuple[object, ...]]] = []  # that the child begins with
+
+    def prepare(self, heritage: Heritage, *, own: bool) -> bool:
+        """Do here what the child need not do; False: it has to do all, and to say what is wrong."""
+        if own:
+            try:
+                os.chdir(self._directory)
+                self._supervisor = prepare(self._operand)
+                self._place = os.open(".", os.O_PATH | os.O_CLOEXEC)
+            except (Fatal, OSError, MemoryError):
+                self.close()
+        self._calls = [(dup2, (self._source, self._target))] if self._source >= 0 else []
+        supervisor = self._supervisor
+        if supervisor:
+            self._calls.append((fchdir, (self._place,)))
+        others = heritage.others(supervisor.descriptors() if supervisor else ())
+        self._calls += [(closerange, ends) for ends in others]
+        if heritage.limits_to_restore:
+            self._calls.append((setrlimit, (RLIMIT_NOFILE, heritage.limits_to_restore)))
+        if supervisor:
+            self._calls += [(call, (word,)) for call, word in title.calls(("supervise", self._operand))]
+            self._calls.append((supervisor.signals.wake_by_pipe, ()))
+        return supervisor is not None
+
+    def close(self) -> None:
+        """Leave what was prepared to the child, if there is one."""
+        if self._supervisor:
+            self._supervisor.close()
+        if self._place >= 0:
+            os.close(self._place)
+        self._supervisor, self._place = None, -1
+
+    def run(self) -> int:
+        """What the child does."""
+        problem = f"unable to set up descriptors for {self.what}"
+        try:
+            for call, arguments in self._calls:
+                call(*arguments)
+            if not self._supervisor:
+                problem = f"unable to switch to {self._directory}"
+                os.chdir(self._directory)
+                problem = f"unable to start supervise {self.what}"
+                chain.run(("supervise", self._operand))
+        except OSError as error:
+            warn(f"{problem}: {reason(error)}")
+            return TEMPORARY
+        self._supervisor.watch()
+        return 0
+
+    @property
+    def handlers(self) -> dict[int, Handler]:
+        """The signals that the child catches."""
+        return self._supervisor.signals.handlers if self._supervisor else {}
+
+
+def start_all(starts: Sequence[Start], heritage: Heritage) -> None:
+    """Start them from the present directory; warn of those that cannot be."""
+    if not starts:
+        return
+    own = chain.preload("supervise") is main  # whichever is first in PATH today
+    chain.note_attributes(Start, Supervisor, SignalPipe, Plain)
+    left = list(reversed(starts))
+    while left:
+        ready, other = _prepare_some(left, heritage, own=own)
+        _fork(ready)
+        _fork(other)
+
+
+def _prepare_some(left: list[Start], heritage: Heritage, *, own: bool) -> tuple[list[Start], list[Start]]:
+    """Take some from the end of `left`: those that are ready then, and one that is not, if there was one.
+
+    That ends it, since it may have been for lack of descriptors.
+    """
+    here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    ready: list[Start] = []
+    try:
+        while left and len(ready) < AT_ONCE:
+            start = left.pop()
+            prepared = start.prepare(heritage, own=own)
+            fchdir(here)
+            if not prepared:
+                return ready, [start]
+            ready.append(start)
+    finally:
+        os.close(here)
+    return ready, []
+
+
+def _fork(group: Sequence[Start]) -> None:
+    if not group:
+        return
+    gc.collect()
+    gc.freeze()
+    pids, problem = chain.fork_each("svscan", [start.run for start in group], group[0].handlers)
+    for start, pid in zip(group, pids, strict=False):
+        start.started(pid)
+    for start in group:
+        start.close()
+    if problem:
+        for start in group[len(pids) :]:
+            warn(f"unable to fork for {start.what}: {reason(problem)}")
