@@ -126,7 +126,7 @@ class LogDirectory:
 
     @property
     def room(self) -> int:
-        """Bytes that may come before a new file, or into it if it is due; none on a disk that is nearly full."""
+        """Bytes that may come before a new file, or into it; none on a disk that is nearly full."""
         try:
             disk = os.fstatvfs(self._directory)
         except OSError:
