@@ -33,14 +33,16 @@ class LogInput:
     def read(self, most: int) -> bytes:
         """At most `most` bytes, nothing at the end; to be followed by `logged`.  OSError.
 
-        Without memory it waits.
+        With little memory it reads little, without any it waits.
         """
         while True:
             try:
                 return self._peek(most) if most > LEAST else os.read(0, most)
             except MemoryError:
-                self._forget_the_copy()
-                pause("unable to read, pausing: out of memory")
+                self.close()
+                if most <= LEAST:
+                    pause("unable to read, pausing: out of memory")
+                most = min(most, LEAST)
 
     def logged(self) -> None:
         """Take out of the pipe what was read.  OSError."""
@@ -48,7 +50,11 @@ class LogInput:
             self._unread -= len(os.read(0, self._unread))
 
     def close(self) -> None:
-        self._forget_the_copy()
+        """Forget what was copied; it is still in the pipe."""
+        for fd in (self._copy, self._sink):
+            if fd >= 0:
+                os.close(fd)
+        self._copy = self._sink = -1
 
     def _peek(self, most: int) -> bytes:
         if not self._prepared():
@@ -71,12 +77,6 @@ class LogInput:
         except (OSError, ImportError):  # no descriptors, say
             return False
         return True
-
-    def _forget_the_copy(self) -> None:
-        for fd in (self._copy, self._sink):
-            if fd >= 0:
-                os.close(fd)
-        self._copy = self._sink = -1
 
 
 def _system_call() -> Callable[[int, int, int, int], int]:

@@ -53,6 +53,15 @@ class Lines:
         """Whether the last byte read was not the end of its line."""
         return self._passing or bool(self._held)
 
+    @property
+    def state(self) -> tuple[bytes, bool]:
+        """What is kept from one chunk to the next, to go back to."""
+        return self._held, self._passing
+
+    @state.setter
+    def state(self, state: tuple[bytes, bool]) -> None:
+        self._held, self._passing = state
+
     def feed(self, chunk: bytes, now: int) -> Batch:
         """What `chunk`, not empty and read at the moment `now`, completes.
 

@@ -45,7 +45,7 @@ from supervise.log_directory import LogDirectory, close
 from supervise.log_input import LEAST, LogInput
 from supervise.log_lines import Lines
 from supervise.log_script import Directory, Router, Status, labels_lines, parse
-from supervise.patience import patiently
+from supervise.patience import patiently, pause
 from supervise.program import program, unable_to
 from supervise.signals import SignalPipe
 from supervise.tai import Labels
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Sequence
 
-    from supervise.log_lines import Batch
     from supervise.log_script import Action
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
@@ -143,23 +142,40 @@ class Log:
         return self._lines.partial
 
     def take(self, chunk: bytes) -> None:
-        """Log what `chunk`, just read, completes."""
-        now = time.time_ns()
-        self._write(patiently("take in lines", lambda: self._lines.feed(chunk, now)), len(chunk))
+        """Log what `chunk`, just read, completes; in halves if memory is short."""
+        routed = self._routed(chunk)
+        while routed is None and len(chunk) <= LEAST:
+            pause("unable to take in lines, pausing: out of memory")
+            routed = self._routed(chunk)
+        if routed is not None:
+            self._write(routed, len(chunk))
+            return
+        for half in patiently("take in lines", lambda: _halves(chunk)):
+            self.take(half)
+
+    def _routed(self, chunk: bytes) -> list[tuple[Action, bytes]] | None:
+        """Who gets what of `chunk`.  None: memory has run out, and nothing has changed."""
+        before = self._lines.state
+        try:
+            return self._router.route(self._lines.feed(chunk, time.time_ns()))
+        except MemoryError:
+            self._lines.state = before
+            return None
 
     def end(self) -> None:
         """Log what the last line left."""
-        self._write(self._lines.end(), 1)
+        batch = self._lines.end()
+        self._write(patiently("select lines", lambda: self._router.route(batch)), 1)
 
-    def _write(self, batch: Batch, size: int) -> None:
-        """Write `batch`, that `size` bytes brought.
+    def _write(self, routed: Sequence[tuple[Action, bytes]], size: int) -> None:
+        """Write what `size` bytes brought.
 
         The next read is for little if this one was, and for what the logs have
         room for, so that at the end of a file, or when the disk fills up,
         hardly more than the beginning of a line is in memory only.
         """
         self.wants = CHUNK if size >= LEAST else LEAST
-        for action, text in patiently("select lines", lambda: self._router.route(batch)):
+        for action, text in routed:
             if isinstance(action, Directory):
                 log = self._directories[action]
                 log.write(text)
@@ -192,6 +208,11 @@ class Log:
             close(fd)
         self._directories.clear()
         self._files.clear()
+
+
+def _halves(chunk: bytes) -> tuple[bytes, bytes]:
+    middle = len(chunk) // 2
+    return chunk[:middle], chunk[middle:]
 
 
 def _open_status(file: str) -> int:
