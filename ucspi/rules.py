@@ -136,9 +136,9 @@ def keys(address: bytes) -> list[bytes]:
     """The keys that an address without colons stands for: itself, a range's members, a network."""
     if b"=" in address or b"@" in address:
         return [address]
-    if b"/" in address:
-        network = _network4(address)
-        return [network] if network else [address]
+    network = _network4(address) if b"/" in address else None
+    if network:
+        return [network]
     before, dash, after = address.partition(b"-")
     if not dash:
         return [address]

@@ -80,6 +80,7 @@ def test_any_text_is_compiled_or_a_bad_rule_however_it_is_cut(text: bytes, cut: 
 @pytest.mark.skipif(not shutil.which(THEIRS), reason="no C tcprules (Debian: ucspi-tcp)")
 @settings(max_examples=300, deadline=None)
 @given(texts)
+@example(b"-/:allow")
 def test_what_c_tcprules_compiles_is_the_same_here(text: bytes) -> None:
     directory = Path(f"/dev/shm/rules-{os.getpid()}")
     directory.mkdir(exist_ok=True)
