@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from supervise.tai import Labels
+    from supervise.labels import Labels
 
 LOOKED_AT = 1000
 """Bytes of a line, its label included, that patterns and status files see."""

@@ -41,6 +41,7 @@ import select
 import time
 
 from supervise.durable import write_all
+from supervise.labels import Labels
 from supervise.log_directory import LogDirectory, close
 from supervise.log_input import LEAST, LogInput
 from supervise.log_lines import Lines
@@ -48,7 +49,6 @@ from supervise.log_script import Directory, Router, Status, labels_lines, parse
 from supervise.patience import patiently, pause
 from supervise.program import program, unable_to
 from supervise.signals import SignalPipe
-from supervise.tai import Labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,11 +7,6 @@ them.  Like the originals, this takes TAI to be ten seconds ahead of UTC for eve
 from __future__ import annotations
 
 import time
-from operator import add
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 EPOCH = (1 << 62) + 10
 """What a label counts for the second 0 of Unix time."""
@@ -19,10 +14,6 @@ SECOND = 1_000_000_000  # nanoseconds
 LABEL_SIZE = 25
 PACKED_SIZE = 12
 HEX = b"0123456789abcdef"
-LOW = 1 << 12  # labels that differ in their last three digits only
-ENDINGS = tuple(b"%03x " % low for low in range(LOW))
-STEP_BACK = 1_000_000
-"""Nanoseconds that the clock may be behind the last label before Labels follows it back."""
 
 
 def label(moment: int) -> bytes:
@@ -54,30 +45,3 @@ def unpack(packed: bytes) -> int:
     """The moment that the first 12 bytes of `packed` mean."""
     seconds = int.from_bytes(packed[:8], "big") - EPOCH
     return seconds * SECOND + int.from_bytes(packed[8:PACKED_SIZE], "big")
-
-
-class Labels:
-    """Labels lines as they come.
-
-    All lines of one read came at one moment; each next one is labelled a
-    nanosecond later, so that labels stay distinct and sort as the lines came.
-    """
-
-    def __init__(self) -> None:
-        self._next = 0
-
-    def before(self, lines: Sequence[bytes], now: int) -> bytes:
-        """`lines`, each with its label and a space before it and a newline after it."""
-        moment = self._next if 0 < self._next - now < STEP_BACK else now
-        out: list[bytes] = []
-        done = 0
-        while done < len(lines):
-            low = moment % SECOND % LOW
-            count = min(len(lines) - done, LOW - low, SECOND - moment % SECOND)
-            first = label(moment)[:-3]
-            labelled = map(add, ENDINGS[low : low + count], lines[done : done + count])
-            out += first, (b"\n" + first).join(labelled), b"\n"
-            done += count
-            moment += count
-        self._next = moment
-        return b"".join(out)

@@ -14,8 +14,8 @@ import os
 import time
 
 from supervise.durable import write_all
+from supervise.labels import Labels
 from supervise.program import TEMPORARY, program
-from supervise.tai import Labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

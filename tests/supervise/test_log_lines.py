@@ -7,8 +7,9 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
+from supervise.labels import Labels
 from supervise.log_lines import LOOKED_AT, Batch, Lines
-from supervise.tai import Labels, label, parse
+from supervise.tai import label, parse
 
 NOW = 1_700_000_000_000_000_000
 
