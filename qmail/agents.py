@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from supervise import accounts, chain, title
 from supervise.errors import temporary
-from supervise.workers import Worker
+from supervise.workers import Surroundings, Worker
 
 MOST_RUNS = 500  # of one worker
 MOST_IDLE = 64  # workers
@@ -46,6 +46,7 @@ class Agents:
         self._descriptors = descriptors
         self._idle: dict[Kind, list[Agent]] = {}
         self._count = 0
+        self._surroundings: Surroundings | None = None  # of a worker
 
     def start(
         self,
@@ -70,7 +71,8 @@ class Agents:
                 return agent
             except OSError:  # it died while idle
                 agent.worker.close()
-        worker = Worker.start(argv[0], Performer(module, user, self._descriptors))
+        self._surroundings = self._surroundings or Surroundings()
+        worker = Worker.start(argv[0], Performer(module, user, self._descriptors), self._surroundings)
         worker.assign(payload, fds)
         return Agent(worker.pid, worker, (module, user))
 

@@ -23,10 +23,11 @@ from __future__ import annotations
 
 import os
 
+from qmail import home
 from qmail.netstring_session import GONE, TROUBLE
 from qmail.qmqp import QmqpSession
 from qmail.received import Peer
-from qmail.reception import Lifetime, Reception, enter_home
+from qmail.reception import Lifetime, Reception
 from supervise.program import program
 
 TYPE_CHECKING = False
@@ -39,7 +40,6 @@ LIFETIME = 3600  # seconds
 @program("qmail-qmqpd")
 def main(_: Sequence[str]) -> int:
     try:
-        where = enter_home()
+        return Reception(home.find(), Lifetime(LIFETIME), Peer(os.environb), QmqpSession(), GONE).run()
     except OSError:
         return TROUBLE
-    return Reception(where, Lifetime(LIFETIME), Peer(os.environb), QmqpSession(), GONE).run()

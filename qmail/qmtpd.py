@@ -27,12 +27,13 @@ from __future__ import annotations
 
 import os
 
+from qmail import home
 from qmail.control import Controls
 from qmail.netstring_session import GONE, TROUBLE
 from qmail.qmtp import QmtpSession
 from qmail.rcpthosts import RcptHosts
 from qmail.received import Peer
-from qmail.reception import Lifetime, Reception, enter_home
+from qmail.reception import Lifetime, Reception
 from qmail.smtp.policy import databytes
 from supervise.program import program
 
@@ -47,10 +48,10 @@ LIFETIME = 3600  # seconds
 def main(_: Sequence[str]) -> int:
     environment = os.environb
     try:
-        where = enter_home()
+        where = home.find()
         controls = Controls.of(where)
         hosts, limit = RcptHosts(controls), databytes(controls, environment)
+        session = QmtpSession(hosts, environment.get(b"RELAYCLIENT"), limit)
+        return Reception(where, Lifetime(LIFETIME), Peer(environment), session, GONE).run()
     except OSError:
         return TROUBLE
-    session = QmtpSession(hosts, environment.get(b"RELAYCLIENT"), limit)
-    return Reception(where, Lifetime(LIFETIME), Peer(environment), session, GONE).run()

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 
-from qmail import enqueue, home
+from qmail import enqueue
 from qmail.incoming import Begin, Body, Close, End, NeedInput
 from qmail.received import in_local_time
 from ucspi import timed
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from ucspi.timed import Stream
 
 READ = 64 * 1024  # bytes
-
-
-def enter_home() -> str:
-    """Be fit to queue mail: in the mail home, and not killed by a pipe or a limit on files.  OSError."""
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    where = home.find()
-    os.chdir(where)
-    return where
 
 
 class Reception:
@@ -43,7 +34,13 @@ class Reception:
         self._message: Message | None = None
 
     def run(self) -> int:
-        """Hold the session to its end; return the exit code."""
+        """Hold the session to its end, in the mail home, where neither a pipe nor a limit on files kills.
+
+        Returns the exit code.  OSError: there is no mail home.
+        """
+        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        os.chdir(self._home)
         try:
             try:
                 return self._serve()

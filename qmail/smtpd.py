@@ -37,9 +37,10 @@ from __future__ import annotations
 
 import os
 
+from qmail import home
 from qmail.control import Controls
 from qmail.received import Peer
-from qmail.reception import Reception, enter_home
+from qmail.reception import Reception
 from qmail.smtp.policy import TIMEOUT, NoGreeting, Policy
 from qmail.smtp.session import NO_CONTROLS, Session
 from supervise.program import program
@@ -47,19 +48,33 @@ from ucspi.timed import Channel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
-@program("qmail-smtpd")
-def main(_: Sequence[str]) -> int:
+def prepare(_: Sequence[str]) -> Callable[[], int]:
+    """Read the control files; return the conversation that is to follow."""
     try:
-        where = enter_home()
+        where = home.find()
         policy = Policy.load(Controls.of(where), os.environb)
     except (OSError, NoGreeting):
-        return refuse()
+        return refuse
     peer = Peer(os.environb)
     session = Session(policy, peer.host)
-    return Reception(where, Channel(0, 1, policy.timeout), peer, session, gone=1).run()
+    reception = Reception(where, Channel(0, 1, policy.timeout), peer, session, gone=1)
+    return lambda: converse(reception)
+
+
+@program("qmail-smtpd", prepare=prepare)
+def main(argv: Sequence[str]) -> int:
+    return prepare(argv)()
+
+
+def converse(reception: Reception) -> int:
+    """Hold the session; return the exit code."""
+    try:
+        return reception.run()
+    except OSError:  # no home
+        return refuse()
 
 
 def refuse() -> int:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Literal, NoReturn
+
+    Prepare = Callable[[Sequence[str]], Callable[[], int]]
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
 
@@ -123,12 +125,21 @@ class Program:
         resident: bool,
         helps: bool,
         later: Sequence[str] = (),
+        prepare: Prepare | None = None,
     ) -> None:
         self.name = name
         self.body = body
         self.resident = resident
         self.helps = helps
         self.later = later
+        self._prepare = prepare
+
+    def ready(self, arguments: Sequence[str]) -> Callable[[], int]:
+        """What is left of `run` for a process that is forked now, once all is done that can be done here."""
+        if self._prepare and not self._is_asked(arguments):
+            rest = self._prepare(arguments)
+            return lambda: outcome(self.name, rest)
+        return lambda: self.run(arguments)
 
     def run(self, arguments: Sequence[str]) -> int:
         """Run the program in this process and return its exit code.
@@ -136,9 +147,12 @@ class Program:
         `arguments` are what follows the program's name.  A program that chains
         raises Become.
         """
-        if self.helps and len(arguments) == 1 and arguments[0] in ("--help", "--version"):
+        if self._is_asked(arguments):
             return self._inform(arguments[0])
         return outcome(self.name, lambda: self.body(arguments))
+
+    def _is_asked(self, arguments: Sequence[str]) -> bool:
+        return self.helps and len(arguments) == 1 and arguments[0] in ("--help", "--version")
 
     def _inform(self, option: str) -> int:
         manual = sys.modules[self.body.__module__].__doc__ or self.name
@@ -162,7 +176,12 @@ class Program:
 
 
 def program(
-    name: str, *, resident: bool = False, helps: bool = True, later: Sequence[str] = ()
+    name: str,
+    *,
+    resident: bool = False,
+    helps: bool = True,
+    later: Sequence[str] = (),
+    prepare: Prepare | None = None,
 ) -> Callable[[Callable[[Sequence[str]], int]], Program]:
     """Make `main` a command.
 
@@ -170,8 +189,10 @@ def program(
     helps: `--help` or `--version` as the only argument cannot be an operand.
     later: large modules that it may load in the course of its work, for servers to
     share and softlimit to count as the interpreter's.  Of a program among them, its own too.
+    prepare: its beginning, which changes nothing in the process and waits for nobody; it
+    returns the rest.  A server may call it before it forks.
     """
-    return lambda body: Program(name, body, resident, helps, later)
+    return lambda body: Program(name, body, resident, helps, later, prepare)
 
 
 def restore_defaults() -> None:

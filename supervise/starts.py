@@ -14,6 +14,7 @@ from posix import closerange, dup2, fchdir
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 
 from supervise import chain, title
+from supervise.descriptors import ranges_besides
 from supervise.errors import reason
 from supervise.habits import Plain
 from supervise.program import TEMPORARY, Fatal, say
@@ -39,7 +40,7 @@ class Heritage:
     """What svscan was started with, and its children are to have: descriptors, and how many there may be."""
 
     def __init__(self, descriptors: Iterable[int]) -> None:
-        self.descriptors = frozenset(descriptors)
+        self.descriptors = tuple(descriptors)
         self.limits_to_restore: tuple[int, int] | None = None
 
     def allow_descriptors(self, wanted: int) -> None:
@@ -58,16 +59,6 @@ class Heritage:
         """Have no more of them than before."""
         if self.limits_to_restore:
             setrlimit(RLIMIT_NOFILE, self.limits_to_restore)
-
-    def others(self, own: Sequence[int] = ()) -> list[tuple[int, int]]:
-        """The ranges of descriptors from 3 on but these and `own`: a few calls close them."""
-        kept = sorted(fd for fd in {*self.descriptors, *own} if fd >= 3)
-        ends = [*kept, getrlimit(RLIMIT_NOFILE)[0]]
-        return [
-            (first, end)
-            for first, end in zip([3, *(fd + 1 for fd in kept)], ends, strict=True)
-            if first < end
-        ]
 
 
 class Start:
@@ -95,7 +86,7 @@ class Start:
         self._target = target
         self._supervisor: Supervisor | None = None
         self._place = -1  # the service's directory
-        self._calls: list[tuple[Callable[..., object], tuple[object, ...]]] = []  # that the child begins with
+        self._steps: list[chain.Step] = []  # that the child begins with
 
     def prepare(self, heritage: Heritage, *, own: bool) -> bool:
         """Do here what the child need not do; False: it has to do all, and to say what is wrong."""
@@ -106,17 +97,17 @@ class Start:
                 self._place = os.open(".", os.O_PATH | os.O_CLOEXEC)
             except (Fatal, OSError, MemoryError):
                 self.close()
-        self._calls = [(dup2, (self._source, self._target))] if self._source >= 0 else []
+        self._steps = [(dup2, (self._source, self._target))] if self._source >= 0 else []
         supervisor = self._supervisor
         if supervisor:
-            self._calls.append((fchdir, (self._place,)))
-        others = heritage.others(supervisor.descriptors() if supervisor else ())
-        self._calls += [(closerange, ends) for ends in others]
+            self._steps.append((fchdir, (self._place,)))
+        others = ranges_besides([*heritage.descriptors, *(supervisor.descriptors() if supervisor else ())])
+        self._steps += [(closerange, ends) for ends in others]
         if heritage.limits_to_restore:
-            self._calls.append((setrlimit, (RLIMIT_NOFILE, heritage.limits_to_restore)))
+            self._steps.append((setrlimit, (RLIMIT_NOFILE, heritage.limits_to_restore)))
         if supervisor:
-            self._calls += [(call, (word,)) for call, word in title.calls(("supervise", self._operand))]
-            self._calls.append((supervisor.signals.wake_by_pipe, ()))
+            self._steps += title.steps(("supervise", self._operand))
+            self._steps.append((supervisor.signals.wake_by_pipe, ()))
         return supervisor is not None
 
     def close(self) -> None:
@@ -131,8 +122,7 @@ class Start:
         """What the child does."""
         problem = f"unable to set up descriptors for {self.what}"
         try:
-            for call, arguments in self._calls:
-                call(*arguments)
+            chain.take(self._steps)
             if not self._supervisor:
                 problem = f"unable to switch to {self._directory}"
                 os.chdir(self._directory)

@@ -164,6 +164,8 @@ class Supervisor:
                 return
             if command in COMMANDS:
                 self.feed(COMMANDS[command])
+                self.keep_time()  # a start that is due is made before the next command, as in the original
+                self.start()
             elif command in SIGNALS:
                 self.kill(SIGNALS[command])
             elif command in "pc":

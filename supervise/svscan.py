@@ -38,6 +38,7 @@ import select
 import stat
 import time
 
+from supervise import descriptors
 from supervise.errors import reason
 from supervise.program import program, unable_to
 from supervise.services import Service
@@ -62,7 +63,7 @@ LAST_WORDS = 5.0  # seconds for other processes to end, as process 1
 
 @program("svscan", resident=True)
 def main(argv: Sequence[str]) -> int:
-    heritage = Heritage(_open_descriptors())
+    heritage = Heritage(descriptors.opened())
     if argv:
         with unable_to(f"chdir to {argv[0]}"):
             os.chdir(argv[0])
@@ -183,16 +184,3 @@ class Scanner:
 
 def _in_background() -> bool:
     return signal.getsignal(signal.SIGINT) is signal.SIG_IGN and os.getpid() != 1
-
-
-def _open_descriptors() -> list[int]:
-    """What svscan was started with, and its children are to have."""
-    return sorted(fd for fd in map(int, os.listdir("/proc/self/fd")) if _is_open(fd))
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:  # the one that listed them
-        return False
-    return True

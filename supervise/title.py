@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 def show(argv: Sequence[str]) -> None:
     """Show `argv` as the command line, and the name's last part as the command."""
-    for call, word in calls(argv):
-        call(word)
+    for call, words in steps(argv):
+        call(*words)
 
 
-def calls(argv: Sequence[str]) -> list[tuple[Callable[[str], None], str]]:
-    """What shows `argv`, each call with its argument: perhaps to be done by a child of this process."""
+def steps(argv: Sequence[str]) -> list[tuple[Callable[..., object], tuple[str]]]:
+    """The calls that show `argv`, perhaps to be made by a child of this process."""
     module = load()
     words, name = " ".join(argv), argv[0].rpartition("/")[2]
     try:
@@ -25,7 +25,7 @@ def calls(argv: Sequence[str]) -> list[tuple[Callable[[str], None], str]]:
     except UnicodeEncodeError:  # names are bytes; a title is text
         words = words.encode("utf-8", "replace").decode()
         name = name.encode("utf-8", "replace").decode()
-    return [(module.setproctitle, words), (module.setthreadtitle, name)]
+    return [(module.setproctitle, (words,)), (module.setthreadtitle, (name,))]
 
 
 def load() -> ModuleType:
@@ -44,6 +44,9 @@ def load() -> ModuleType:
     module = spec.loader.create_module(spec)
     assert module
     spec.loader.exec_module(module)
-    module.getproctitle()  # prepares what would crash if memory were short later
+    try:
+        module.getproctitle()  # prepares what would crash if memory were short later
+    except UnicodeDecodeError:  # the arguments are bytes; it is prepared all the same
+        pass
     sys.modules["_setproctitle"] = module
     return module

@@ -15,6 +15,7 @@ The server has no threads, and gives all workers of one kind the same user.
 
 from __future__ import annotations
 
+import _socket  # for workers, which need nothing of what socket puts around it
 import gc
 import mmap
 import os
@@ -23,15 +24,20 @@ import socket
 import struct
 from array import array
 
-from supervise import chain
+from supervise import chain, descriptors
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from supervise.chain import Step
+
+    Handler = Callable[[bytes, list[int]], int]
 else:
     import _signal as signal  # the same without enums, which would cost 40 us a job
 
+KIND = (socket.AF_UNIX, socket.SOCK_SEQPACKET, 0)
 STATUS = struct.Struct("=i")
 MAX_FDS = 8
 RIGHTS_SIZE = socket.CMSG_SPACE(MAX_FDS * array("i").itemsize)
@@ -47,22 +53,23 @@ class Worker:
         self.jobs = 0  # handed over so far
 
     @classmethod
-    def start(cls, name: str, handler: Callable[[bytes, list[int]], int]) -> Worker:
-        """Fork a worker that answers each job with `handler(payload, descriptors)`, an exit code.
+    def start(cls, name: str, handler: Handler, surroundings: Surroundings) -> Worker:
+        """Fork a worker.  OSError: no fork, or no socket pair."""
+        workers, problem = cls.start_each(name, [Birth(handler, surroundings)])
+        if problem:
+            raise problem
+        return workers[0]
 
-        The handler owns the descriptors.  Close-on-exec descriptors of the
-        server are closed in the worker.  OSError: no fork, or no socket pair.
-        """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            for end in (ours, theirs):
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_JOB)
-            try:
-                pid = chain.fork(name, lambda: _work(theirs, handler))
-            except OSError:
-                ours.close()
-                raise
-        return cls(pid, ours)
+    @classmethod
+    def start_each(cls, name: str, births: Sequence[Birth]) -> tuple[list[Worker], OSError | None]:
+        """Fork workers in a row; return them, and why there are no more.  The births are over then."""
+        pids, problem = chain.fork_each(name, [birth.work for birth in births])
+        workers = [cls(pid, birth.deliver()) for pid, birth in zip(pids, births, strict=False)]
+        for worker, birth in zip(workers, births, strict=False):
+            worker.jobs = birth.jobs
+        for birth in births[len(pids) :]:
+            birth.abandon()
+        return workers, problem
 
     def fileno(self) -> int:
         return self._channel.fileno()
@@ -93,25 +100,82 @@ class Worker:
         self._channel.close()
 
 
-def _work(theirs: socket.socket, handler: Callable[[bytes, list[int]], int]) -> int:
-    chain.close_on_exec(keep=[theirs.fileno()])
-    channel = socket.socket(fileno=chain.out_of_the_way(theirs.detach()))
-    surroundings = _Surroundings()
-    buffer = mmap.mmap(-1, MAX_JOB)  # takes memory only as far as a job fills it
-    while True:
-        try:
-            size, rights, _, _ = channel.recvmsg_into([buffer], RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:
-            return 0
-        if not size:
-            return 0
-        status = handler(buffer[:size], _descriptors(rights))
-        if not surroundings.put_back():
-            return status
+class Birth:
+    """A worker that is about to be forked, and what can be made ready for it by its server.
+
+    It answers each job with `handler(payload, descriptors)`, an exit code.
+    The handler owns the descriptors.  Close-on-exec descriptors of the server
+    are closed in the worker.
+
+    first: a job that it is born with: what the server has at hand is at hand
+    in it, too.  fds: its descriptors then, each a copy of one here.
+
+    OSError: no socket pair.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        surroundings: Surroundings,
+        first: Callable[[], int] | None = None,
+        fds: Mapping[int, int] | None = None,
+    ) -> None:
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self._ours, self._theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_JOB)
+        self._handler = handler
+        self._surroundings = surroundings
+        self._first = first
+        self._channel = surroundings.channel
+        self._steps: list[Step] = [(os.dup2, (source, target)) for target, source in (fds or {}).items()]
+        if self._theirs.fileno() != self._channel:
+            self._steps.append((os.dup2, (self._theirs.fileno(), self._channel, False)))
+        self._steps += [(os.closerange, ends) for ends in surroundings.ranges_besides]
+
+    @property
+    def jobs(self) -> int:
+        """How many it is born with."""
+        return 1 if self._first else 0
+
+    def deliver(self) -> socket.socket:
+        """The worker is forked: the server's end of its channel."""
+        self._theirs.close()
+        return self._ours
+
+    def abandon(self) -> None:
+        """There is no worker."""
+        self._ours.close()
+        self._theirs.close()
+
+    def work(self) -> int:
+        """Do job after job; return the exit code, once the server wants no more of them."""
+        chain.take(self._steps)
+        status = self._first() if self._first else None
+        channel = _socket.socket(*KIND, self._channel)
+        if status is not None and not self._report(channel, status):
+            return self._status
+        buffer = mmap.mmap(-1, MAX_JOB)  # takes memory only as far as a job fills it
+        while True:
+            try:
+                size, rights, _, _ = channel.recvmsg_into([buffer], RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
+            except ConnectionResetError:
+                return 0
+            if not size:
+                return 0
+            if not self._report(channel, self._handler(buffer[:size], _descriptors(rights))):
+                return self._status
+
+    def _report(self, channel: _socket.socket, status: int) -> bool:
+        """Be fit for the next job and say so; False: there will be none, and `_status` is the exit code."""
+        self._status = status
+        if not self._surroundings.put_back():
+            return False
         try:
             channel.send(STATUS.pack(status))
         except OSError:  # the server is gone
-            return 0
+            self._status = 0
+            return False
+        return True
 
 
 def _descriptors(rights: Sequence[tuple[int, int, bytes]]) -> list[int]:
@@ -121,25 +185,39 @@ def _descriptors(rights: Sequence[tuple[int, int, bytes]]) -> list[int]:
     return list(fds)
 
 
-class _Surroundings:
-    """What a program may change in its process and an exit would have undone."""
+class Surroundings:
+    """What a program may change in its process and an exit would have undone.
+
+    A server looks at its own once, when they are what its workers are to find.
+    """
 
     def __init__(self) -> None:
-        self._handlers = {number: signal.getsignal(number) for number in chain.SIGNALS}
+        ignored = [number for number in chain.SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
+        self._handlers = {
+            **dict.fromkeys(chain.SIGNALS, signal.SIG_DFL),
+            **dict.fromkeys(ignored, signal.SIG_IGN),
+        }
         self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self._home = chain.out_of_the_way(os.open(".", os.O_PATH | os.O_CLOEXEC))
         self._umask = os.umask(0)
         os.umask(self._umask)
         self._group = os.getpgrp()
         self._seconds = resource.getrlimit(resource.RLIMIT_CPU)[0]
-        self._open = frozenset(name for name in os.listdir("/proc/self/fd") if _is_open(int(name)))
+        kept = descriptors.inheritable()
+        self._open = frozenset(map(str, kept))
+        self.channel = min(chain.OWN_FDS.stop, descriptors.limit()) - 1  # of each worker, to its server
+        self.ranges_besides = descriptors.ranges_besides([*kept, self._home, self.channel])
+
+    def close(self) -> None:
+        """Have no more workers."""
+        os.close(self._home)
 
     def put_back(self) -> bool:
         """Undo it.  False: that cannot be, or the next job would pay for this one's processor time."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.set_wakeup_fd(-1)
         for number, handler in self._handlers.items():
-            if handler is not None and signal.getsignal(number) != handler:
+            if signal.getsignal(number) not in (handler, None):
                 signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
         try:
@@ -159,14 +237,6 @@ class _Surroundings:
                     os.close(int(name))
                 except OSError:  # the listing's own
                     pass
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
 
 
 def _reap() -> None:

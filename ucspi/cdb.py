@@ -130,9 +130,12 @@ class Kept:
         self.path = path
         self._reader: Reader | None = None
         self._seen: tuple[int, ...] = ()
+        self._process = os.getpid()
 
     def reader(self) -> Reader:
         """The same as the last time if the file still is.  OSError: there is none, or it is no database."""
+        if self._process != os.getpid():  # a child, which may not have the descriptor any more
+            self._reader, self._process = None, os.getpid()
         seen = _identity(os.stat(self.path))
         if self._reader and seen == self._seen:
             return self._reader

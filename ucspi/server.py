@@ -14,12 +14,13 @@ import resource
 import select
 import signal
 import time
+from functools import partial
 
 from supervise import chain
 from supervise.errors import reason
 from supervise.program import Become, say
 from supervise.signals import SignalPipe
-from supervise.workers import Worker
+from supervise.workers import Birth, Surroundings, Worker
 from ucspi import addresses
 from ucspi.connection import Arrival
 from ucspi.listeners import local_end
@@ -28,8 +29,19 @@ from ucspi.visitors import Visitors
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol
+
+    class Ready(Protocol):
+        """A connection about to be served by a process that is still to be forked."""
+
+        @property
+        def run(self) -> Callable[[], int]:
+            """In the process, of which the connection is descriptors 0 and 1: what `serve` does."""
+
+        @property
+        def admitted(self) -> Callable[[int], None]:
+            """In the server: take notice of the process."""
 
     class Service(Protocol):
         """What a server does with its connections."""
@@ -46,6 +58,9 @@ if TYPE_CHECKING:
 
         def start(self, sock: socket.socket, arrival: Arrival) -> int | None:
             """In the server: start a program at once and return its pid; None if `serve` must do it."""
+
+        def ready(self, sock: socket.socket, arrival: Arrival) -> Ready:
+            """In the server, if it is reusable: make ready for a process to serve `sock`."""
 
         def reload(self) -> None:
             """Read again whatever is kept of the disk."""
@@ -72,6 +87,16 @@ def caught() -> list[signal.Signals]:
     return [*CAUGHT, *(order for order in ORDERS if signal.getsignal(order) != signal.SIG_IGN)]
 
 
+class Unready:
+    """A connection of which all is left to its process: `serve`, there, does it."""
+
+    def __init__(self, serve: Callable[[], int]) -> None:
+        self.run = serve
+
+    def admitted(self, pid: int) -> None:
+        pass
+
+
 class Guest:
     """A connection under way."""
 
@@ -81,6 +106,17 @@ class Guest:
         self.address = address
         self.port = port
         self.since = since
+
+
+class Newcomer:
+    """A connection that no process has yet."""
+
+    __slots__ = ("arrival", "guest", "sock")
+
+    def __init__(self, sock: socket.socket, arrival: Arrival, guest: Guest) -> None:
+        self.sock = sock
+        self.arrival = arrival
+        self.guest = guest
 
 
 class Server:
@@ -100,27 +136,34 @@ class Server:
         self._workers: dict[int, Worker] = {}  # by the descriptor that they report on
         self._idle: list[Worker] = []
         self._stale: set[int] = set()  # pids of workers that shall not be used again
-        self._rights: tuple[object, ...] = ()  # in a worker: those that it began with
+        self._rights = _rights()
+        self._surroundings = Surroundings()  # of a worker
         self._poll = select.epoll()
         self._listening = False
         self._resume = 0.0  # time.monotonic() until when it pauses
 
     def run(self, signals: SignalPipe) -> int:
         """Serve until TERM arrives.  `signals`: those `caught`, from before anyone may know of it."""
-        with self._poll:
-            self._poll.register(signals.fileno(), select.EPOLLIN)
-            self._log_status(0)
-            while True:
-                self._listen_or_not()
-                ready = [fd for fd, _ in self._poll.poll(self._patience())]
-                # Listeners last: a new worker may get the descriptor of one that was dismissed just now.
-                for fd in sorted(ready, key=self._listeners.__contains__):
-                    if fd in self._workers:
-                        self._hear(self._workers[fd])
-                    elif fd in self._listeners:
-                        self._accept(fd)
-                    elif self._obey(signals.arrived()):
-                        return 0
+        try:
+            with self._poll:
+                return self._run(signals)
+        finally:
+            self._surroundings.close()
+
+    def _run(self, signals: SignalPipe) -> int:
+        self._poll.register(signals.fileno(), select.EPOLLIN)
+        self._log_status(0)
+        while True:
+            self._listen_or_not()
+            ready = [fd for fd, _ in self._poll.poll(self._patience())]
+            # Listeners last: a new worker may get the descriptor of one that was dismissed just now.
+            for fd in sorted(ready, key=self._listeners.__contains__):
+                if fd in self._workers:
+                    self._hear(self._workers[fd])
+                elif fd in self._listeners:
+                    self._accept(fd)
+                elif self._obey(signals.arrived()):
+                    return 0
 
     def _patience(self) -> float | None:
         return max(0.0, self._resume - time.monotonic()) if self._resume else None
@@ -145,23 +188,39 @@ class Server:
     # Arriving
 
     def _accept(self, listener: int) -> None:
+        waiting: list[Newcomer] = []
         for _ in range(min(BATCH, self._limit - len(self._guests))):
             if self._resume:
-                return
+                break
             try:
                 sock, name = self._listeners[listener].accept()
             except BlockingIOError:
-                return
+                break
             except OSError as error:
                 if error.errno in EXHAUSTED:
                     self._log(f"warning: unable to accept: {reason(error)}", 1)
                     self._pause()
                 continue  # or the client has gone already
-            with sock:
-                self._receive(sock, name, self._ends[listener])
+            self._log_status(len(self._guests) + len(waiting) + 1)
+            newcomer = self._receive(sock, name, self._ends[listener])
+            try:
+                pid = self._service.start(sock, newcomer.arrival) or self._delegate(
+                    sock.fileno(), newcomer.arrival
+                )
+            except OSError as error:
+                self._drop(newcomer, error)
+                continue
+            if pid:
+                sock.close()
+                self._guests[pid] = newcomer.guest
+            else:
+                waiting.append(newcomer)
+        if waiting:
+            self._hire(waiting)
 
-    def _receive(self, sock: socket.socket, name: tuple[str, int], local: tuple[bytes, int] | None) -> None:
-        self._log_status(len(self._guests) + 1)
+    def _receive(
+        self, sock: socket.socket, name: tuple[str, int], local: tuple[bytes, int] | None
+    ) -> Newcomer:
         now = time.monotonic()
         address, port, interface, remote = NO_ADDRESS, 0, 0, None
         if isinstance(name, tuple):  # else the path of a Unix socket
@@ -169,41 +228,61 @@ class Server:
             interface = addresses.interface_of_socket_name(name)
         present, recent = self._visitors.arrive(address, now)
         arrival = Arrival(remote, local, present, recent, interface)
-        try:
-            pid = self._service.start(sock, arrival) or self._delegate(sock.fileno(), arrival)
-        except OSError as error:
-            self._visitors.leave(address)
-            self._log(f"warning: dropping connection, unable to fork: {reason(error)}", 1)
-            self._log_status(len(self._guests))
-            self._pause()
-            return
-        self._guests[pid] = Guest(address, port, now)
+        return Newcomer(sock, arrival, Guest(address, port, now))
+
+    def _drop(self, newcomer: Newcomer, error: OSError) -> None:
+        newcomer.sock.close()
+        self._visitors.leave(newcomer.guest.address)
+        self._log(f"warning: dropping connection, unable to fork: {reason(error)}", 1)
+        self._log_status(len(self._guests))
+        self._pause()
 
     def _delegate(self, fd: int, arrival: Arrival) -> int:
-        """Hand the connection to a process, and return its pid.  OSError: no process could be made."""
+        """Hand the connection to a process, and return its pid; 0: hire one for it.  OSError: no fork."""
         if not self._service.reusable:
             return chain.fork(self._program, lambda: self._serve(fd, arrival))
-        job = marshal.dumps(
-            (arrival.remote, arrival.local, arrival.present, arrival.recent, arrival.interface)
-        )
         while self._idle:
             worker = self._idle.pop()
+            job = marshal.dumps(
+                (arrival.remote, arrival.local, arrival.present, arrival.recent, arrival.interface)
+            )
             try:
                 worker.assign(job, [fd])
             except OSError:  # it has died; its channel tells as well
                 continue
             return worker.pid
-        worker = Worker.start(self._program, self._work)
-        self._workers[worker.fileno()] = worker
-        self._poll.register(worker.fileno(), select.EPOLLIN)
-        worker.assign(job, [fd])
-        return worker.pid
+        return 0
+
+    def _hire(self, waiting: Sequence[Newcomer]) -> None:
+        """Have new workers, born with these connections: in a row, since they share more memory then."""
+        births: list[tuple[Newcomer, Ready, Birth]] = []
+        for newcomer in waiting:
+            ready = self._service.ready(newcomer.sock, newcomer.arrival)
+            network = dict.fromkeys((0, 1), newcomer.sock.fileno())
+            serve = partial(self._perform, ready.run)
+            try:
+                births.append((newcomer, ready, Birth(self._work, self._surroundings, serve, network)))
+            except OSError as error:
+                self._drop(newcomer, error)
+        workers, problem = Worker.start_each(self._program, [birth for _, _, birth in births])
+        for (newcomer, ready, _), worker in zip(births, workers, strict=False):
+            newcomer.sock.close()
+            ready.admitted(worker.pid)
+            self._guests[worker.pid] = newcomer.guest
+            self._workers[worker.fileno()] = worker
+            self._poll.register(worker.fileno(), select.EPOLLIN)
+        if problem:
+            for newcomer, _, _ in births[len(workers) :]:
+                self._drop(newcomer, problem)
 
     def _work(self, job: bytes, fds: list[int]) -> int:
-        """In a worker: serve one connection."""
-        self._rights = self._rights or _rights()
+        """In a worker: serve one more connection."""
+        return self._perform(lambda: self._serve(fds[0], Arrival(*marshal.loads(job))))
+
+    def _perform(self, serve: Callable[[], int]) -> int:
+        """In a worker: `serve` a connection, and be fit for the next."""
         try:
-            code = self._serve(fds[0], Arrival(*marshal.loads(job)))
+            code = serve()
         except Become as image:
             code = chain.follow(image, keep=chain.OWN_FDS)
             if _rights() != self._rights:

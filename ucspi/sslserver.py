@@ -57,6 +57,7 @@ from supervise.options import BadOption, Options
 from supervise.program import TEMPORARY, Fatal, Usage, program, say
 from ucspi import addresses, connection, tcpserver, timed, tls, tls_relay
 from ucspi.connection import Arrival, Dropped, Policy
+from ucspi.server import Unready
 from ucspi.sslclient import read_password, why
 
 TYPE_CHECKING = False
@@ -175,6 +176,9 @@ class TlsService:
         if problem:
             self._policy.log(f"warning: old certificate stays, {problem}", 1)
         return None
+
+    def ready(self, sock: socket.socket, arrival: Arrival) -> Unready:  # noqa: ARG002  Service has it
+        return Unready(lambda: self.serve(0, arrival))
 
     def serve(self, fd: int, arrival: Arrival) -> int:
         try:

@@ -86,13 +86,13 @@ from supervise.signals import SignalPipe
 from ucspi import addresses, connection, listeners
 from ucspi.connection import Arrival, Dropped, Policy
 from ucspi.rules import Rules
-from ucspi.server import Server, caught
+from ucspi.server import Server, Unready, caught
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ucspi.server import Service
+    from ucspi.server import Ready, Service
 
 USAGE = (
     "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] "
@@ -332,6 +332,17 @@ class ProgramService:
         visit.log_admitted(pid)
         return pid
 
+    def ready(self, sock: socket.socket, arrival: Arrival) -> Ready:
+        if self._program and self._policy.asks_nobody:
+            visit = connection.Visit(sock, arrival, self._policy)
+            changes = visit.at_once()
+            if changes:
+                try:
+                    return Called(chain.Call(self._program, self._argv, changes, self._file), visit)
+                except Exception:  # the process will meet it, too, and say so
+                    pass
+        return Unready(lambda: self.serve(0, arrival))
+
     def _environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
         env = self._env.copy()
         for name, value in changes.items():
@@ -340,3 +351,11 @@ class ProgramService:
             else:
                 env[name] = value
         return env
+
+
+class Called:
+    """A connection whose program the server has begun to call."""
+
+    def __init__(self, call: chain.Call, visit: connection.Visit) -> None:
+        self.run = call.run
+        self.admitted = visit.log_admitted

@@ -115,6 +115,19 @@ def test_once_runs_once_and_status_wants_nothing(tmp_path: Path) -> None:
     assert lines(s / "said") == ["ran"]
 
 
+def test_commands_of_one_svc_count_in_their_order_as_in_the_original(tmp_path: Path) -> None:
+    s = service(tmp_path / "s")
+    (s / "down").touch()
+    with running("supervise", s):
+        eventually(lambda: supervised(s))
+        run("svc", "-op", s)
+        eventually(lambda: stat(s) == f"up (pid {pid_of(s)}) N seconds, normally down, paused")
+        run("svc", "-d", s)
+        eventually(lambda: pid_of(s) == 0)
+        run("svc", "-ud", s)
+        eventually(lambda: read(str(s)).want == "d" and pid_of(s) == 0)
+
+
 def test_the_service_inherits_what_supervise_was_given_and_nothing_of_its_own(tmp_path: Path) -> None:
     s = service(tmp_path / "s")
     with (tmp_path / "out").open("wb") as out, running("supervise", s, stdout=out, stdin=subprocess.DEVNULL):

@@ -16,7 +16,7 @@ import pytest
 from programs import DEADLINE, eventually, run
 
 from supervise import chain
-from supervise.workers import MAX_FDS, MAX_JOB, Worker
+from supervise.workers import MAX_FDS, MAX_JOB, Surroundings, Worker
 
 Handler = Callable[[bytes, list[int]], int]
 
@@ -24,10 +24,12 @@ Handler = Callable[[bytes, list[int]], int]
 @contextmanager
 def started(handler: Handler) -> Iterator[Worker]:
     """A worker, gone at the end."""
-    worker = Worker.start("test", handler)
+    surroundings = Surroundings()
+    worker = Worker.start("test", handler, surroundings)
     try:
         yield worker
     finally:
+        surroundings.close()
         worker.close()
         reap(worker.pid)
 
@@ -172,9 +174,9 @@ def test_a_worker_that_cannot_go_on_reports_by_its_end(
 def test_a_worker_with_a_limit_on_processor_time_serves_once() -> None:
     code = """
 import os, resource, sys
-from supervise.workers import Worker
+from supervise.workers import Surroundings, Worker
 resource.setrlimit(resource.RLIMIT_CPU, (100, resource.RLIM_INFINITY))
-worker = Worker.start("test", lambda job, fds: 5)
+worker = Worker.start("test", lambda job, fds: 5, Surroundings())
 worker.assign(b"job")
 report = worker.report()
 print(report, os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1]))
