@@ -31,6 +31,7 @@ else:
 READABLE = select.POLLIN
 WRITABLE = select.POLLOUT
 LONGEST = 2_000_000.0  # seconds; what poll and sockets can count
+LITTLE = 1024  # bytes; a socket that is writable takes that much at once
 PIPE_STEP = 4096  # bytes; Linux's PIPE_BUF: a writable pipe takes that much at once
 _ANY = (socket.AF_UNIX, socket.SOCK_STREAM, 0)  # spares the questions; send() does not look at it
 
@@ -77,12 +78,15 @@ def read_until(fd: int, size: int, deadline: float) -> bytes:
 
 def write(fd: int, data: bytes, timeout: float) -> None:
     """Write all of `data` to `fd`; each wait for room is at most `timeout` seconds."""
+    if len(data) <= LITTLE:
+        _write_in_steps(fd, data, timeout)
+        return
     try:
         _send(fd, data, timeout)
     except OSError as error:
         if error.errno != errno.ENOTSOCK:
             raise
-        _write_pipe(fd, data, timeout)
+        _write_in_steps(fd, data, timeout)
 
 
 def _send(fd: int, data: bytes, timeout: float) -> None:
@@ -103,7 +107,8 @@ def _send(fd: int, data: bytes, timeout: float) -> None:
         sock.detach()
 
 
-def _write_pipe(fd: int, data: bytes, timeout: float) -> None:
+def _write_in_steps(fd: int, data: bytes, timeout: float) -> None:
+    """Write to a pipe; or to a socket, what it has room for whenever it is writable."""
     rest = memoryview(data)
     while rest:
         wait(fd, WRITABLE, timeout)
