@@ -46,6 +46,7 @@ FLOORS = ("supervise", "ucspi", "qmail")
 INTERPRETER = os.fsencode(f"{sys.prefix}/bin/python")
 SCRIPT_SIZE = 1024  # bytes; a console script is shorter
 SIGNALS: tuple[int, ...] = tuple(signal.valid_signals())
+IGNORED_BY_DEFAULT = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
 OWN_FDS = range(64, 80)  # the descriptors that a worker keeps for itself
 TRY_NEXT = (errno.EACCES, errno.EPERM, errno.EISDIR)
 
@@ -369,10 +370,15 @@ def fork_each(
     Children forked in a row share more memory: what a process writes to
     between two forks, the first of these children has for itself alone.
     """
-    caught = [number for number in SIGNALS if callable(signal.getsignal(number))]
-    wanted: dict[int, Handler] = {**dict.fromkeys(caught, signal.SIG_DFL), **(handlers or {})}
+    caught = {number for number in SIGNALS if callable(signal.getsignal(number))}
+    # For these a moment of the default here would lose one: the child has to take it.
+    left = tuple((caught & IGNORED_BY_DEFAULT) - (handlers or {}).keys())
+    wanted: dict[int, Handler] = {
+        **dict.fromkeys(caught.difference(left), signal.SIG_DFL),
+        **(handlers or {}),
+    }
     pids: list[int] = []
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, wanted)
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, caught | wanted.keys())
     # Done here, the children need not do it, and share the memory that it takes.
     old_handlers = [(number, signal.signal(number, handler)) for number, handler in wanted.items()]
     wakeup = signal.set_wakeup_fd(-1)
@@ -380,7 +386,7 @@ def fork_each(
         for body in bodies:
             pid = os.fork()
             if pid == 0:
-                _be_child(name, body, old_mask)
+                _be_child(name, body, left, old_mask)
             pids.append(pid)
     except OSError as error:
         return pids, error
@@ -392,10 +398,12 @@ def fork_each(
     return pids, None
 
 
-def _be_child(name: str, body: Callable[[], int], mask: Iterable[int]) -> NoReturn:
+def _be_child(name: str, body: Callable[[], int], caught: Iterable[int], mask: Iterable[int]) -> NoReturn:
     code = TEMPORARY
     try:
         gc.freeze()  # the parent's garbage must not close descriptors here
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         code = outcome(name, body)
     except Become as image:

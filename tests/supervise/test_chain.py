@@ -18,6 +18,7 @@ from programs import BIN, environment, eventually, run, running
 
 from supervise import chain
 from supervise.program import Become
+from supervise.signals import SignalPipe
 
 THEIRS = Path("/usr/bin/envuidgid")
 
@@ -383,3 +384,25 @@ def test_all_programs_of_a_command_line_are_loaded_with_what_they_need_later() -
         "print(first.name, *(name in sys.modules for name in wanted))\n"
     )
     assert run("python", "-c", script).stdout == b"rblsmtpd True True True\n"
+
+
+def test_a_childs_death_is_not_lost_because_of_a_fork() -> None:
+    with SignalPipe([signal.SIGCHLD]) as signals:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        try:
+            first = os.fork()
+            if first == 0:
+                os._exit(0)
+            os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)  # its SIGCHLD waits, too
+            second = chain.fork("test", _sleep)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        arrived = signals.arrived()
+        os.kill(second, signal.SIGKILL)
+        assert (chain.wait(first), chain.wait(second)) == (0, -signal.SIGKILL)
+        assert arrived == {signal.SIGCHLD}
+
+
+def _sleep() -> int:
+    signal.pause()
+    return 0

@@ -125,6 +125,38 @@ def test_a_program_finds_signals_ignored_that_were_and_no_other(tmp_path: Path, 
             assert found == {"SigBlk": 0, "SigIgn": ignored, "SigCgt": 0}, file
 
 
+# Connections that wait together
+
+
+@pytest.mark.parametrize("rules", [True, False])
+def test_each_of_many_that_come_at_once_has_its_own_environment_and_process(
+    tmp_path: Path, rules: bool
+) -> None:
+    (tmp_path / "empty").mkdir()
+    compile_rules(tmp_path, '127.0.0.2:allow,N="2",PATH="/bin:/usr/bin"\n127.0.0.3:deny\n:allow,N="x y"\n')
+    options = ["-vRHl0", *(("-x", "rules.cdb") if rules else ())]
+    with serving(tmp_path, options, ["envdir", "empty", *SHOW]) as server:
+        for _ in range(2):  # by new workers, then by those that became sh, which are new again
+            server.process.send_signal(signal.SIGSTOP)
+            with contextlib.ExitStack() as stack:
+                sources = [f"127.0.0.{1 + number % 3}" for number in range(20)]
+                clients = [stack.enter_context(server.connect(source=source)) for source in sources]
+                server.process.send_signal(signal.SIGCONT)
+                for source, client in zip(sources, clients, strict=True):
+                    mine = client.getsockname()[1]
+                    said = converse(client).decode().splitlines()
+                    if rules and source.endswith("3"):
+                        assert said == []
+                    else:
+                        assert {f"TCPREMOTEIP={source}", f"TCPREMOTEPORT={mine}"} <= set(said)
+                        number = {"127.0.0.2": ["N=2"]}.get(source, ["N=x y"]) if rules else []
+                        assert [line for line in said if line.startswith("N=")] == number
+        served = pids(server.logged("^tcpserver: ok ", 40 if not rules else 28))
+        assert len(set(served)) == len(served)
+        eventually(lambda: server.log()[-1] == "tcpserver: status: 0/40", "all have gone")
+        assert len(server.logged("^tcpserver: pid ")) == 40
+
+
 # Operands
 
 
