@@ -8,7 +8,6 @@ after another, or in a child for each.
 from __future__ import annotations
 
 import errno
-import marshal
 import os
 import resource
 import select
@@ -66,12 +65,8 @@ if TYPE_CHECKING:
             """Read again whatever is kept of the disk."""
 
 
-CAUGHT = (
-    signal.SIGCHLD,
-    signal.SIGTERM,
-    signal.SIGPIPE,
-)  # even if ignored; programs have the default actions
-ORDERS = (signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1)
+CAUGHT = (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE)  # even if they are ignored
+ORDERS = (signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1)  # unless they are ignored
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE = 1.0  # seconds without accepting after something ran out
 BATCH = 16  # connections accepted before workers are looked at again
@@ -83,7 +78,10 @@ NO_ADDRESS = b""  # of a client of a Unix socket
 
 
 def caught() -> list[signal.Signals]:
-    """The signals for `Server.run`.  An order that is ignored, as by nohup, stays so for programs too."""
+    """The signals for `Server.run`.  Programs have the default action of each.
+
+    An order that is ignored, as by nohup, stays so, for programs too.
+    """
     return [*CAUGHT, *(order for order in ORDERS if signal.getsignal(order) != signal.SIG_IGN)]
 
 
@@ -243,11 +241,8 @@ class Server:
             return chain.fork(self._program, lambda: self._serve(fd, arrival))
         while self._idle:
             worker = self._idle.pop()
-            job = marshal.dumps(
-                (arrival.remote, arrival.local, arrival.present, arrival.recent, arrival.interface)
-            )
             try:
-                worker.assign(job, [fd])
+                worker.assign(arrival.packed(), [fd])
             except OSError:  # it has died; its channel tells as well
                 continue
             return worker.pid
@@ -277,7 +272,7 @@ class Server:
 
     def _work(self, job: bytes, fds: list[int]) -> int:
         """In a worker: serve one more connection."""
-        return self._perform(lambda: self._serve(fds[0], Arrival(*marshal.loads(job))))
+        return self._perform(lambda: self._serve(fds[0], Arrival.unpacked(job)))
 
     def _perform(self, serve: Callable[[], int]) -> int:
         """In a worker: `serve` a connection, and be fit for the next."""
