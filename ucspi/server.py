@@ -21,7 +21,7 @@ from supervise.program import Become, say
 from supervise.signals import SignalPipe
 from supervise.workers import Birth, Surroundings, Worker
 from ucspi import addresses
-from ucspi.connection import Arrival
+from ucspi.connection import UNIX_ADDRESS, Arrival
 from ucspi.listeners import local_end
 from ucspi.visitors import Visitors
 
@@ -31,17 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
-    class Ready(Protocol):
-        """A connection about to be served by a process that is still to be forked."""
-
-        @property
-        def run(self) -> Callable[[], int]:
-            """In the process, of which the connection is descriptors 0 and 1: what `serve` does."""
-
-        @property
-        def admitted(self) -> Callable[[int], None]:
-            """In the server: take notice of the process."""
-
     class Service(Protocol):
         """What a server does with its connections."""
 
@@ -49,8 +38,8 @@ if TYPE_CHECKING:
         def reusable(self) -> bool:
             """Whether a process that has served may serve the next one."""
 
-        def serve(self, fd: int, arrival: Arrival) -> int:
-            """In a process of its own: serve the socket, which is `fd` and descriptors 0 and 1.
+        def serve(self, arrival: Arrival) -> int:
+            """In a process of its own: serve the socket, which is descriptors 0 and 1.
 
             Returns the exit code, or raises Become.
             """
@@ -85,35 +74,37 @@ def caught() -> list[signal.Signals]:
     return [*CAUGHT, *(order for order in ORDERS if signal.getsignal(order) != signal.SIG_IGN)]
 
 
-class Unready:
-    """A connection of which all is left to its process: `serve`, there, does it."""
+class Ready:
+    """What a process that is still to be forked will do with its connection.
 
-    def __init__(self, serve: Callable[[], int]) -> None:
-        self.run = serve
+    run: in the process, of which the connection is descriptors 0 and 1, does
+    what `serve` does.  admitted: in the server, logs the process, if `run` does not.
+    """
 
-    def admitted(self, pid: int) -> None:
-        pass
+    __slots__ = ("admitted", "run")
+
+    def __init__(self, run: Callable[[], int], admitted: Callable[[int], None] | None = None) -> None:
+        self.run = run
+        self.admitted = admitted
 
 
 class Guest:
-    """A connection under way."""
+    """A connection under way, `since` a time of time.monotonic()."""
 
-    __slots__ = ("address", "port", "since")
+    __slots__ = ("arrival", "since")
 
-    def __init__(self, address: bytes, port: int, since: float) -> None:
-        self.address = address
-        self.port = port
+    def __init__(self, arrival: Arrival, since: float) -> None:
+        self.arrival = arrival
         self.since = since
 
 
 class Newcomer:
     """A connection that no process has yet."""
 
-    __slots__ = ("arrival", "guest", "sock")
+    __slots__ = ("guest", "sock")
 
-    def __init__(self, sock: socket.socket, arrival: Arrival, guest: Guest) -> None:
+    def __init__(self, sock: socket.socket, guest: Guest) -> None:
         self.sock = sock
-        self.arrival = arrival
         self.guest = guest
 
 
@@ -200,11 +191,10 @@ class Server:
                     self._pause()
                 continue  # or the client has gone already
             self._log_status(len(self._guests) + len(waiting) + 1)
-            newcomer = self._receive(sock, name, self._ends[listener])
+            newcomer = Newcomer(sock, self._receive(name, self._ends[listener]))
+            arrival = newcomer.guest.arrival
             try:
-                pid = self._service.start(sock, newcomer.arrival) or self._delegate(
-                    sock.fileno(), newcomer.arrival
-                )
+                pid = self._service.start(sock, arrival) or self._delegate(sock.fileno(), arrival)
             except OSError as error:
                 self._drop(newcomer, error)
                 continue
@@ -216,21 +206,19 @@ class Server:
         if waiting:
             self._hire(waiting)
 
-    def _receive(
-        self, sock: socket.socket, name: tuple[str, int], local: tuple[bytes, int] | None
-    ) -> Newcomer:
+    def _receive(self, name: object, local: tuple[bytes, int] | None) -> Guest:
+        """Count a connection from `name`: what the socket module has for an address, or a Unix socket."""
         now = time.monotonic()
-        address, port, interface, remote = NO_ADDRESS, 0, 0, None
-        if isinstance(name, tuple):  # else the path of a Unix socket
-            address, port = remote = addresses.of_socket_name(name)
+        remote, interface = None, 0
+        if isinstance(name, tuple):
+            remote = addresses.of_socket_name(name)
             interface = addresses.interface_of_socket_name(name)
-        present, recent = self._visitors.arrive(address, now)
-        arrival = Arrival(remote, local, present, recent, interface)
-        return Newcomer(sock, arrival, Guest(address, port, now))
+        present, recent = self._visitors.arrive(_address(remote), now)
+        return Guest(Arrival(remote, local, present, recent, interface), now)
 
     def _drop(self, newcomer: Newcomer, error: OSError) -> None:
         newcomer.sock.close()
-        self._visitors.leave(newcomer.guest.address)
+        self._visitors.leave(_address(newcomer.guest.arrival.remote))
         self._log(f"warning: dropping connection, unable to fork: {reason(error)}", 1)
         self._log_status(len(self._guests))
         self._pause()
@@ -252,7 +240,7 @@ class Server:
         """Have new workers, born with these connections: in a row, since they share more memory then."""
         births: list[tuple[Newcomer, Ready, Birth]] = []
         for newcomer in waiting:
-            ready = self._service.ready(newcomer.sock, newcomer.arrival)
+            ready = self._service.ready(newcomer.sock, newcomer.guest.arrival)
             network = dict.fromkeys((0, 1), newcomer.sock.fileno())
             serve = partial(self._perform, ready.run)
             try:
@@ -262,7 +250,8 @@ class Server:
         workers, problem = Worker.start_each(self._program, [birth for _, _, birth in births])
         for (newcomer, ready, _), worker in zip(births, workers, strict=False):
             newcomer.sock.close()
-            ready.admitted(worker.pid)
+            if ready.admitted:
+                ready.admitted(worker.pid)
             self._guests[worker.pid] = newcomer.guest
             self._workers[worker.fileno()] = worker
             self._poll.register(worker.fileno(), select.EPOLLIN)
@@ -288,10 +277,11 @@ class Server:
         return code
 
     def _serve(self, fd: int, arrival: Arrival) -> int:
+        """In a process of its own: serve the socket `fd`."""
         os.dup2(fd, 0)
         os.dup2(fd, 1)
         os.close(fd)
-        return self._service.serve(0, arrival)
+        return self._service.serve(arrival)
 
     # Leaving
 
@@ -317,7 +307,7 @@ class Server:
     def _end(self, pid: int, status: int) -> None:
         guest = self._guests.pop(pid, None)
         if guest:  # else an idle worker
-            self._visitors.leave(guest.address)
+            self._visitors.leave(_address(guest.arrival.remote))
             if self._verbosity >= EVERYTHING:  # else not worth the formatting
                 self._log(f"end {pid} status {status}", EVERYTHING)
             self._log_status(len(self._guests))
@@ -354,7 +344,8 @@ class Server:
     def _list(self) -> None:
         now = time.monotonic()
         for pid, guest in sorted(self._guests.items(), key=lambda item: item[1].since):
-            who = f"{addresses.text(guest.address)}:{guest.port}" if guest.address else "unix"
+            remote = guest.arrival.remote
+            who = f"{addresses.text(remote[0])}:{remote[1]}" if remote else UNIX_ADDRESS
             self._log(f"connection {pid} from {who} for {now - guest.since:.0f} seconds", 1)
         self._log(f"status: {len(self._guests)}/{self._limit}", 1)
 
@@ -365,6 +356,11 @@ class Server:
     def _log(self, line: str, level: int) -> None:
         if self._verbosity >= level:
             say(f"{self._program}: {line}")
+
+
+def _address(remote: tuple[bytes, int] | None) -> bytes:
+    """The address by which a client is counted."""
+    return remote[0] if remote else NO_ADDRESS
 
 
 def _rights() -> tuple[object, ...]:

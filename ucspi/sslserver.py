@@ -57,7 +57,7 @@ from supervise.options import BadOption, Options
 from supervise.program import TEMPORARY, Fatal, Usage, program, say
 from ucspi import addresses, connection, tcpserver, timed, tls, tls_relay
 from ucspi.connection import Arrival, Dropped, Policy
-from ucspi.server import Unready
+from ucspi.server import Ready
 from ucspi.sslclient import read_password, why
 
 TYPE_CHECKING = False
@@ -177,20 +177,20 @@ class TlsService:
             self._policy.log(f"warning: old certificate stays, {problem}", 1)
         return None
 
-    def ready(self, sock: socket.socket, arrival: Arrival) -> Unready:  # noqa: ARG002  Service has it
-        return Unready(lambda: self.serve(0, arrival))
+    def ready(self, sock: socket.socket, arrival: Arrival) -> Ready:  # noqa: ARG002  Service has it
+        return Ready(lambda: self.serve(arrival))
 
-    def serve(self, fd: int, arrival: Arrival) -> int:
+    def serve(self, arrival: Arrival) -> int:
         try:
-            return self._serve(fd, arrival)
+            return self._serve(arrival)
         except Dropped as drop:
             if str(drop):
                 self._policy.log(f"warning: dropping connection, {drop}", 1)
             return drop.code
 
-    def _serve(self, fd: int, arrival: Arrival) -> int:
-        admitted = connection.admit(fd, arrival, self._policy)
-        session = self._shake_hands(fd, admitted.get("TCPREMOTEHOST"))
+    def _serve(self, arrival: Arrival) -> int:
+        admitted = connection.admit(0, arrival, self._policy)
+        session = self._shake_hands(admitted.get("TCPREMOTEHOST"))
         changes = addresses.environment_of_tls(admitted, self._settings.tcp_variables)
         if self._settings.tls_variables:
             changes |= self._about(session)
@@ -198,7 +198,7 @@ class TlsService:
         try:
             session.write(self._banner)
             return tls_relay.serve(
-                "sslserver", session, fd, self._settings.timeout, (0, 1), lambda: self._become_program(env)
+                "sslserver", session, 0, self._settings.timeout, (0, 1), lambda: self._become_program(env)
             )
         except OSError as error:
             raise Dropped(f"unable to speak SSL: {why(error)}") from error
@@ -211,10 +211,10 @@ class TlsService:
             self._policy.log(f"warning: dropping connection, {problem}", 1)
             return TEMPORARY
 
-    def _shake_hands(self, fd: int, host: str | None) -> tls.Session:
+    def _shake_hands(self, host: str | None) -> tls.Session:
         context = self._certificates.context()
         session = tls.Session(context, server_side=True)
-        channel = tls.Channel(timed.Channel(fd, fd, self._settings.handshake_timeout), session)
+        channel = tls.Channel(timed.Channel(0, 0, self._settings.handshake_timeout), session)
         try:
             channel.handshake(self._settings.handshake_timeout)
         except OSError as error:

@@ -86,13 +86,13 @@ from supervise.signals import SignalPipe
 from ucspi import addresses, connection, listeners
 from ucspi.connection import Arrival, Dropped, Policy
 from ucspi.rules import Rules
-from ucspi.server import Server, Unready, caught
+from ucspi.server import Ready, Server, caught
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ucspi.server import Ready, Service
+    from ucspi.server import Service
 
 USAGE = (
     "tcpserver [ -1UXpPhHrRoOdDqQv ] [ -c limit ] [ -x rules.cdb ] [ -B banner ] [ -g gid ] "
@@ -302,10 +302,10 @@ class ProgramService:
         except OSError:  # perhaps it is still to come
             self._file = None
 
-    def serve(self, fd: int, arrival: Arrival) -> int:
+    def serve(self, arrival: Arrival) -> int:
         policy = self._policy
         try:
-            env = self._environment(connection.admit(fd, arrival, policy))
+            env = self._environment(connection.admit(0, arrival, policy))
             if self._program:
                 return chain.call(self._program, self._argv, env, self._file)
             try:
@@ -338,10 +338,12 @@ class ProgramService:
             changes = visit.at_once()
             if changes:
                 try:
-                    return Called(chain.Call(self._program, self._argv, changes, self._file), visit)
+                    call = chain.Call(self._program, self._argv, changes, self._file)
                 except Exception:  # the process will meet it, too, and say so
                     pass
-        return Unready(lambda: self.serve(0, arrival))
+                else:
+                    return Ready(call.run, visit.log_admitted)
+        return Ready(lambda: self.serve(arrival))
 
     def _environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
         env = self._env.copy()
@@ -351,11 +353,3 @@ class ProgramService:
             else:
                 env[name] = value
         return env
-
-
-class Called:
-    """A connection whose program the server has begun to call."""
-
-    def __init__(self, call: chain.Call, visit: connection.Visit) -> None:
-        self.run = call.run
-        self.admitted = visit.log_admitted
