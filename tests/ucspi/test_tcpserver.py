@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 from name_server import name_server, needs_dnsmasq
-from programs import BIN, environment, eventually, free_port, run, running
+from programs import BIN, environment, eventually, free_port, own_address, run, running
+from two_hosts import new_host
 
 from ucspi import proxy
 
@@ -27,7 +28,6 @@ needs_c = pytest.mark.skipif(not (THEIRS / "tcpclient").exists(), reason="no C t
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="needs the rights of root")
 SHOW = ["sh", "-c", 'env | grep -E "^(PROTO|TCP|UNIX|N=)" | sort']
 PLAIN = "-vRHl0"
-TENTATIVE = 0x40  # IFA_F_TENTATIVE: not yet to be used
 LIBRARY_SIGNALS = 3 << 31  # 32 and 33, of threads; glibc's posix_spawn leaves them ignored
 
 
@@ -101,6 +101,15 @@ def compile_rules(directory: Path, rules: str, name: str = "rules.cdb") -> str:
     return name
 
 
+@contextlib.contextmanager
+def stopped(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
 def pids(lines: Sequence[str]) -> list[int]:
     return [int(line.split()[2]) for line in lines]
 
@@ -137,11 +146,10 @@ def test_each_of_many_that_come_at_once_has_its_own_environment_and_process(
     options = ["-vRHl0", *(("-x", "rules.cdb") if rules else ())]
     with serving(tmp_path, options, ["envdir", "empty", *SHOW]) as server:
         for _ in range(2):  # by new workers, then by those that became sh, which are new again
-            server.process.send_signal(signal.SIGSTOP)
             with contextlib.ExitStack() as stack:
                 sources = [f"127.0.0.{1 + number % 3}" for number in range(20)]
-                clients = [stack.enter_context(server.connect(source=source)) for source in sources]
-                server.process.send_signal(signal.SIGCONT)
+                with stopped(server.process):
+                    clients = [stack.enter_context(server.connect(source=source)) for source in sources]
                 for source, client in zip(sources, clients, strict=True):
                     mine = client.getsockname()[1]
                     said = converse(client).decode().splitlines()
@@ -183,29 +191,27 @@ def test_a_port_that_is_none_counts_before_a_program_that_is_missing(
 # Interfaces
 
 
-def link_local() -> tuple[str, str] | None:
-    """An address that one interface has for itself, and its name."""
-    lines = Path("/proc/net/if_inet6").read_text().splitlines() if socket.has_ipv6 else []
-    for digits, _, _, scope, flags, name in map(str.split, lines):
-        if scope == "20" and not int(flags, 16) & TENTATIVE:
-            return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits)), name
-    return None
+@pytest.fixture
+def link_local() -> Iterator[str]:
+    """Be on a machine of our own, whose interface lo has this address for itself."""
+    host, address = new_host(), "fe80::1"
+    try:
+        host.ip("address", "add", f"{address}/64", "dev", "lo", "nodad")
+        with host.entered():
+            yield address
+    finally:
+        os.close(host.fd)
 
 
-@pytest.mark.skipif(not link_local(), reason="no link-local IPv6 address")
-@pytest.mark.parametrize("program", [SHOW, ["envdir", "/", *SHOW]], ids=["spawned", "in a worker"])
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("ip"), reason="needs root and ip (Debian: iproute2)")
+@pytest.mark.parametrize("program", [SHOW, ["envdir", "empty", *SHOW]], ids=["spawned", "in a worker"])
 def test_a_link_local_address_needs_its_interface_and_the_program_is_told(
-    tmp_path: Path, program: list[str]
+    tmp_path: Path, link_local: str, program: list[str]
 ) -> None:
-    address, interface = link_local() or ("", "")
     (tmp_path / "empty").mkdir()
-    program = [str(tmp_path / "empty") if word == "/" else word for word in program]
-    with serving(tmp_path, ["-RHl0", "-I", interface], program, address) as server:
-        to = socket.getaddrinfo(f"{address}%{interface}", server.port, type=socket.SOCK_STREAM)[0][4]
-        with socket.socket(socket.AF_INET6) as client:
-            client.connect(to)
-            assert f"TCP6INTERFACE={interface}\n".encode() in converse(client)
-    refused = run("tcpserver", "-RHl0", address, "0", "cat")
+    with serving(tmp_path, ["-RHl0", "-I", "lo"], program, link_local) as server:
+        assert b"TCP6INTERFACE=lo\n" in server.says(host=f"{link_local}%lo")
+    refused = run("tcpserver", "-RHl0", link_local, "0", "cat")
     assert (refused.returncode, refused.stderr) == (
         111,
         b"tcpserver: fatal: unable to bind: invalid argument\n",
@@ -662,7 +668,9 @@ def test_a_silent_name_server_holds_up_nobody_else(tmp_path: Path) -> None:
 
 @needs_root
 def test_the_remote_user_is_asked_for(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.5", 113)) as ident:
+    here = own_address()
+    with socket.create_server((here, 113)) as ident:
+        ident.settimeout(30)
         asked: list[bytes] = []
 
         def answer() -> None:
@@ -674,16 +682,16 @@ def test_the_remote_user_is_asked_for(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        cdb = compile_rules(tmp_path, 'jo:e%@127.0.0.5:deny\n:allow,N="1"\n'.replace("jo:e%", "joe"))
+        cdb = compile_rules(tmp_path, f'joe@{here}:deny\n:allow,N="1"\n')
         with serving(tmp_path, ["-vHl0", "-x", cdb], SHOW, "0") as server:
-            shown = server.says(source="127.0.0.5").decode()
+            shown = server.says(source=here).decode()
             (line,) = server.logged("^tcpserver: ok")
             assert b"TCPREMOTEINFO" not in server.says(source="127.0.0.6")  # nobody answers there
         thread.join()
     port = line.rpartition(":")[2]
     assert asked == [f"{port} , {server.port}\r\n".encode()]
     assert "TCPREMOTEINFO=jo:e%\n" in shown
-    assert line.endswith(f" :127.0.0.5:jo?e?:{port}")
+    assert line.endswith(f" :{here}:jo?e?:{port}")
 
 
 # Trouble
