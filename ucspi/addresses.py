@@ -1,4 +1,4 @@
-"""IP addresses: their text forms, the environment that describes a connection, and "is this me?".
+"""IP addresses: their text forms, host and port on a command line, a connection's environment, "is this me?".
 
 An address is its packed form, 4 or 16 bytes.  An IPv4 address that came
 through an IPv6 socket (::ffff:1.2.3.4) is unmapped to its 4 bytes first, as
@@ -8,12 +8,12 @@ ucspi-tcp6 does, so that rules and logs know one form of it.
 from __future__ import annotations
 
 from supervise.numbers import scan_ulong
-from supervise.program import Fatal
+from supervise.program import Fatal, Usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 else:
     import _socket as socket  # the same without enums and selectors, which would cost 6 ms
 
@@ -119,6 +119,20 @@ def port_number(text: str) -> int:
         return socket.getservbyname(text, "tcp")
     except OSError as error:
         raise Fatal(f"unable to figure out port number for {text}") from error
+
+
+def host_port_program(operands: Sequence[str], synopsis: str) -> tuple[str, int, Sequence[str]]:
+    """Host, port, and program with its arguments.
+
+    Usage: something is missing.  Fatal: there is no such port, which counts
+    before a program that is missing.
+    """
+    if len(operands) < 2:
+        raise Usage(synopsis)
+    host, port = operands[0], port_number(operands[1])
+    if len(operands) == 2:
+        raise Usage(synopsis)
+    return host, port, operands[2:]
 
 
 def environment(

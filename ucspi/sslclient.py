@@ -113,13 +113,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _connect_and_run(settings: Settings) -> int:
-    if len(settings.operands) < 3:
-        raise Usage(SYNOPSIS)
-    host, port, *child = settings.operands
-    number = addresses.port_number(port)
+    host, port, child = addresses.host_port_program(settings.operands, SYNOPSIS)
     password = read_password() if settings.ask_password else b""
     outgoing.free_6_and_7()
-    with contextlib.closing(outgoing.connect(settings.wanted, host, number)) as sock:
+    with contextlib.closing(outgoing.connect(settings.wanted, host, port)) as sock:
         return _talk(settings, host, sock, password, child)
 
 

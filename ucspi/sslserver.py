@@ -115,12 +115,13 @@ def main(argv: Sequence[str]) -> int:
     except BadOption as error:
         say(f"sslserver: {error}")
         raise Usage(USAGE) from error
-    settings.finish(options.operands)
 
     def make() -> TlsService:
         return TlsService(settings.program, settings.policy, about_tls, os.environ)
 
-    return tcpserver.serve(settings, USAGE, make, rights_first=not about_tls.certificates_first)
+    return tcpserver.serve(
+        settings, options.operands, USAGE, make, rights_first=not about_tls.certificates_first
+    )
 
 
 class TlsService:

@@ -61,12 +61,7 @@ def connected(arguments: Sequence[str], body: Callable[[], int]) -> int:
 def _client(argv: Sequence[str], then: Callable[[Sequence[str], dict[str, str]], int]) -> int:
     wanted, operands = _read(argv)
     try:
-        if len(operands) < 2:
-            raise Usage(SYNOPSIS)
-        host, port = operands[0], addresses.port_number(operands[1])
-        child = operands[2:]
-        if not child:
-            raise Usage(SYNOPSIS)
+        host, port, child = addresses.host_port_program(operands, SYNOPSIS)
         outgoing.free_6_and_7()
         sock = outgoing.connect(wanted, host, port)
         try:

@@ -115,24 +115,18 @@ NUMBERS = {"b": "backlog", "c": "limit", "u": "uid", "g": "gid"}
 
 
 class Settings:
-    """What the command line asks for; `finish` it when all its options are taken."""
-
-    port: str | None
+    """What the command line asks for: options one by one, then operands."""
 
     def __init__(self, env: Mapping[str, str], policy: Policy) -> None:
         """`policy` is what holds without any option."""
+        self.host, self.port = "", 0
+        self.program: Sequence[str] = ()
         self.print_port = self.want4 = self.want6 = False
         self.backlog, self.limit, self.uid, self.gid = 20, 40, 0, 0
         self.interface = ""
         self.policy = policy
         self._changes: dict[str, object] = {}
         self._env = env
-
-    def finish(self, operands: Sequence[str]) -> None:
-        """Take host, port and program; the port is None if it is missing, the program empty."""
-        self.policy = dataclasses.replace(self.policy, **self._changes)  # type: ignore[arg-type]
-        self.host, self.port = operands[:2] if len(operands) >= 2 else ("", None)
-        self.program = operands[2:]
 
     def take(self, letter: str, argument: str) -> None:
         """Take one option of LETTERS, or INTERFACE."""
@@ -158,6 +152,11 @@ class Settings:
         else:
             setattr(self, NUMBERS[letter], number)
 
+    def finish(self, operands: Sequence[str], usage: str) -> None:
+        """Take host, port and program, after all options.  Usage, Fatal: one is missing, or no port."""
+        self.policy = dataclasses.replace(self.policy, **self._changes)  # type: ignore[arg-type]
+        self.host, self.port, self.program = addresses.host_port_program(operands, usage)
+
 
 @program("tcpserver", resident=True, later=("ucspi.dns", "ucspi.dns_lookup"))
 def main(argv: Sequence[str]) -> int:
@@ -168,28 +167,30 @@ def main(argv: Sequence[str]) -> int:
     except BadOption as error:
         say(f"tcpserver: {error}")
         raise Usage(USAGE) from error
-    settings.finish(options.operands)
-    return serve(settings, USAGE, lambda: ProgramService(settings.program, settings.policy))
+    return serve(settings, options.operands, USAGE, lambda: ProgramService(settings.program, settings.policy))
 
 
-def serve(settings: Settings, usage: str, make: Callable[[], Service], *, rights_first: bool = False) -> int:
+def serve(
+    settings: Settings,
+    operands: Sequence[str],
+    usage: str,
+    make: Callable[[], Service],
+    *,
+    rights_first: bool = False,
+) -> int:
     """Be the server until TERM; `make` the service before the rights are given up, or after."""
     try:
-        if settings.port is None:
-            raise Usage(usage)
-        port = addresses.port_number(settings.port)
-        if not settings.program:
-            raise Usage(usage)
-        return _serve(settings, port, make, rights_first)
+        settings.finish(operands, usage)
+        return _serve(settings, make, rights_first)
     except Fatal as error:
         if settings.policy.verbosity == 0:
             return error.code
         raise
 
 
-def _serve(settings: Settings, port: int, make: Callable[[], Service], rights_first: bool) -> int:
+def _serve(settings: Settings, make: Callable[[], Service], rights_first: bool) -> int:
     _occupy_standard_descriptors()
-    sockets = listeners.inherited(os.environ) or [_listen(settings, port)]
+    sockets = listeners.inherited(os.environ) or [_listen(settings)]
     try:
         service = None if rights_first else make()
         _drop_rights(settings)
@@ -208,7 +209,7 @@ def _serve(settings: Settings, port: int, make: Callable[[], Service], rights_fi
             sock.close()
 
 
-def _listen(settings: Settings, port: int) -> socket.socket:
+def _listen(settings: Settings) -> socket.socket:
     if settings.host.startswith("/"):
         return listeners.unix(settings.host, settings.backlog)
     both = settings.want4 and settings.want6
@@ -216,9 +217,9 @@ def _listen(settings: Settings, port: int) -> socket.socket:
     if host in ("0.0.0.0", "::") and settings.want6:
         host = DUAL if both else "::"
     if host == DUAL:
-        return listeners.tcp(addresses.ANY6, port, settings.backlog, dual=True)
+        return listeners.tcp(addresses.ANY6, settings.port, settings.backlog, dual=True)
     interface = _interface(settings.interface) if settings.interface else 0
-    return listeners.tcp(_address(host, settings), port, settings.backlog, interface=interface)
+    return listeners.tcp(_address(host, settings), settings.port, settings.backlog, interface=interface)
 
 
 def _interface(name: str) -> int:

@@ -168,7 +168,7 @@ def test_each_of_many_that_come_at_once_has_its_own_environment_and_process(
 # Operands
 
 
-@pytest.mark.parametrize("name", ["tcpserver", "tcpclient", "sslserver"])
+@pytest.mark.parametrize("name", ["tcpserver", "tcpclient", "sslserver", "sslclient"])
 @pytest.mark.parametrize(
     ("operands", "code"),
     [([], 100), (["0"], 100), (["0", "none.such"], 111), (["0", "25"], 100), (["0", ""], 100)],
