@@ -8,9 +8,9 @@ numbers are 32 bits, little-endian, so a file ends below 4 GiB.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import struct
-from itertools import accumulate
 from operator import add
 
 from cdblib import djb_hash
@@ -192,10 +192,11 @@ class Writer:
         end = self._end + len(block)
         self._check(end)
         write_all(self._fd, block)
-        before = range(self._end, end + 1, PAIR.size)  # what the heads take, then what the texts do
-        positions = map(add, before, accumulate(map(add, key_lengths, data_lengths), initial=0))
+        # A record stands behind the heads of those before it, and behind their keys and data.
+        heads = itertools.count(self._end, PAIR.size)
+        texts = itertools.accumulate(map(add, key_lengths, data_lengths), initial=0)
         entries = self._entries
-        for entry in map(PAIR.pack, map(djb_hash, keys), positions):
+        for entry in map(PAIR.pack, map(djb_hash, keys), map(add, heads, texts)):
             entries[entry[0]] += entry
         self._end = end
 

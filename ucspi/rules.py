@@ -70,8 +70,8 @@ class Compiler:
         # Mostly each line is plain and has one colon: then all of them at once.
         marked = lines.replace(b"\n", b"\n:")
         pieces = marked.split(b":")
-        plain = len(pieces) == 2 * (len(marked) - len(lines)) + 1
-        if plain and not any(mark in lines for mark in UNUSUAL):
+        ends = len(marked) - len(lines)
+        if len(pieces) == 2 * ends + 1 and not any(mark in lines for mark in UNUSUAL):
             try:
                 self._writer.extend(pieces[:-1:2], list(map(self._data.__getitem__, pieces[1::2])))
                 return
