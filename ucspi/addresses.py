@@ -96,6 +96,12 @@ def reverse_labels(address: bytes) -> str:
     return ".".join(reversed(parts)) + "."
 
 
+def socket_name(address: bytes, port: int, interface: int = 0) -> tuple[str, int] | tuple[str, int, int, int]:
+    """What bind and connect want; interface: the index of the one that a link-local address belongs to."""
+    name = (text(address), port)
+    return name if len(address) == LENGTH4 else (*name, 0, interface)
+
+
 def of_socket_name(name: tuple[object, ...]) -> tuple[bytes, int]:
     """The (address, port) in what getpeername or accept gives for AF_INET or AF_INET6."""
     host, port = name[:2]
@@ -170,6 +176,17 @@ def _interface(index: int) -> str | None:
         return socket.if_indextoname(index) if index else None
     except OSError:  # it has gone since
         return None
+
+
+def changed(env: Mapping[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    """The environment `env` with `changes` made; None: unset."""
+    new = dict(env)
+    for name, value in changes.items():
+        if value is None:
+            new.pop(name, None)
+        else:
+            new[name] = value
+    return new
 
 
 def environment_of_tls(found: Mapping[str, str | None], keep_tcp: bool) -> dict[str, str | None]:

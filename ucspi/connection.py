@@ -197,12 +197,7 @@ class Visit:
         variables = self._decide(host, info, self._ends(local, remote, local_host, host, info))
         interface = 0 if self.proxied else self.arrival.interface
         env = addresses.environment(
-            local,
-            remote,
-            local_host=local_host,
-            remote_host=host,
-            remote_info=info,
-            interface=interface,
+            local, remote, local_host=local_host, remote_host=host, remote_info=info, interface=interface
         )
         return env | variables if variables else env
 

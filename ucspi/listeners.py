@@ -28,8 +28,7 @@ def tcp(address: bytes, port: int, backlog: int, *, dual: bool = False, interfac
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if sock.family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not dual)
-            name = (addresses.text(address), port)
-            sock.bind(name if sock.family == socket.AF_INET else (*name, 0, interface))
+            sock.bind(addresses.socket_name(address, port, interface))
         _listen(sock, backlog)
     except BaseException:
         sock.close()

@@ -18,7 +18,6 @@ from ucspi.dns import Resolver
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
 
     Address = tuple[bytes, int]
 else:
@@ -141,10 +140,10 @@ def _connect(wanted: Wanted, address: bytes, port: int, timeout: float) -> socke
         if wanted.local_address or wanted.local_port:
             local = wanted.local_address or bytes(len(address))
             with unable_to("bind socket"):
-                sock.bind(_socket_name(wanted, local, wanted.local_port))
+                sock.bind(addresses.socket_name(local, wanted.local_port, wanted.interface))
         sock.settimeout(min(max(timeout, SHORTEST), timed.LONGEST))
         try:
-            sock.connect(_socket_name(wanted, address, port))
+            sock.connect(addresses.socket_name(address, port, wanted.interface))
         except TimeoutError as error:
             raise TimeoutError(errno.ETIMEDOUT, "timed out") from error
         sock.settimeout(None)
@@ -154,11 +153,6 @@ def _connect(wanted: Wanted, address: bytes, port: int, timeout: float) -> socke
     if not wanted.delay:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
-
-
-def _socket_name(wanted: Wanted, address: bytes, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
-    text = addresses.text(address)
-    return (text, port) if len(address) == addresses.LENGTH4 else (text, port, 0, wanted.interface)
 
 
 def variables(wanted: Wanted, sock: socket.socket) -> dict[str, str | None]:
@@ -177,11 +171,6 @@ def variables(wanted: Wanted, sock: socket.socket) -> dict[str, str | None]:
         remote_info=_owner(remote, local, wanted.info_timeout) if wanted.remote_info else None,
         interface=addresses.interface_of_socket_name(peer),
     )
-
-
-def environment(changes: Mapping[str, str | None]) -> dict[str, str]:
-    """The present environment with `changes` made, None being unset."""
-    return {name: value for name, value in {**os.environ, **changes}.items() if value is not None}
 
 
 def _name(address: bytes) -> str | None:

@@ -126,7 +126,7 @@ def _talk(settings: Settings, host: str, sock: socket.socket, password: bytes, c
     session = _session(settings, host, sock, password)
     if settings.tls_variables:
         changes |= _about(session, settings.files["certificate"])
-    env = outgoing.environment(changes)
+    env = addresses.changed(os.environ, changes)
 
     def run() -> int:
         with unable_to(f"run {child[0]}"):

@@ -195,7 +195,7 @@ class TlsService:
         changes = addresses.environment_of_tls(admitted, self._settings.tcp_variables)
         if self._settings.tls_variables:
             changes |= self._about(session)
-        env = {name: value for name, value in {**self._env, **changes}.items() if value is not None}
+        env = addresses.changed(self._env, changes)
         try:
             session.write(self._banner)
             return tls_relay.serve(

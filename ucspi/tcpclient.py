@@ -31,6 +31,8 @@ PROTO, TCPLOCALIP, TCPLOCALPORT, TCPLOCALHOST, TCPREMOTEIP, TCPREMOTEPORT, TCPRE
 
 from __future__ import annotations
 
+import os
+
 from supervise import chain
 from supervise.options import BadOption, Options
 from supervise.program import Fatal, Program, Usage, program, say, unable_to
@@ -65,7 +67,7 @@ def _client(argv: Sequence[str], then: Callable[[Sequence[str], dict[str, str]],
         outgoing.free_6_and_7()
         sock = outgoing.connect(wanted, host, port)
         try:
-            env = outgoing.environment(outgoing.variables(wanted, sock))
+            env = addresses.changed(os.environ, outgoing.variables(wanted, sock))
             outgoing.leave_on_6_and_7(sock)
         finally:
             sock.close()

@@ -306,7 +306,7 @@ class ProgramService:
     def serve(self, arrival: Arrival) -> int:
         policy = self._policy
         try:
-            env = self._environment(connection.admit(0, arrival, policy))
+            env = addresses.changed(self._env, connection.admit(0, arrival, policy))
             if self._program:
                 return chain.call(self._program, self._argv, env, self._file)
             try:
@@ -325,7 +325,7 @@ class ProgramService:
         changes = visit.at_once()
         if not changes:
             return None
-        env, network = self._environment(changes), {0: sock.fileno(), 1: sock.fileno()}
+        env, network = addresses.changed(self._env, changes), dict.fromkeys((0, 1), sock.fileno())
         try:
             pid = chain.spawn_file(self._file, self._argv, env, network, self._defaults)
         except OSError:
@@ -345,12 +345,3 @@ class ProgramService:
                 else:
                     return Ready(call.run, visit.log_admitted)
         return Ready(lambda: self.serve(arrival))
-
-    def _environment(self, changes: Mapping[str, str | None]) -> dict[str, str]:
-        env = self._env.copy()
-        for name, value in changes.items():
-            if value is None:
-                env.pop(name, None)
-            else:
-                env[name] = value
-        return env

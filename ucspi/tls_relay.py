@@ -9,6 +9,7 @@ import signal
 
 from supervise import chain
 from supervise.program import TEMPORARY
+from ucspi.timed import LONGEST
 from ucspi.tls import TlsError
 
 TYPE_CHECKING = False
@@ -69,7 +70,7 @@ class Relay:
             poll.register(self._to_program, select.POLLOUT if self._clear else 0)
         if self._from_program is not None and not self._wire:
             poll.register(self._from_program, select.POLLIN)
-        ready = dict(poll.poll(min(timeout, 2_000_000) * 1000))
+        ready = dict(poll.poll(min(timeout, LONGEST) * 1000))
         if self._network in ready:
             self._meet_network(ready[self._network])
         if self._to_program in ready:
