@@ -87,15 +87,13 @@ def _connections(directory: Path, what: str, kind: str, ours: Sequence[str], the
 
 
 def _pairs(theirs: Callable[[], float], ours: Callable[[], float]) -> list[tuple[float, float]]:
-    """What both give, in turn, and each the first of a pair as often as the other."""
-    found = []
+    """What both give, in turn; each of them comes first as often as the other."""
+    sides = (theirs, ours)
+    given: dict[Callable[[], float], list[float]] = {side: [] for side in sides}
     for n in range(ROUNDS):
-        if n % 2:
-            found.append((theirs(), ours()))
-        else:
-            second = ours()
-            found.append((theirs(), second))
-    return found
+        for side in sides if n % 2 else reversed(sides):
+            given[side].append(side())
+    return list(zip(given[theirs], given[ours], strict=True))
 
 
 def _quartiles(ratios: Iterable[float]) -> str:
