@@ -19,7 +19,6 @@ HERE = Path(__file__).parent
 FILES = sorted(HERE.glob("*.jsonl"))
 ACCOUNTS = {"qmail-getpw": ("alias", "joe")}
 LATER = {"qmail-pop3d", "qmail-popup", "maildir2mbox"}  # mailboxes and POP3 are still to come
-ONE_AT_A_TIME = {"qmail-qmqpc"}  # its vectors share a port
 
 
 def missing_accounts(program: str) -> list[str]:
@@ -33,6 +32,6 @@ def test_behaves_as_recorded(file: Path) -> None:
     if missing:
         pytest.skip(f"no account {' and no account '.join(missing)} on this machine")
     runner = [sys.executable, str(HERE / "run_vectors.py"), "--bin", str(BIN), "--home-env", "QMAILHOME"]
-    runner += ["--jobs", "1" if file.stem in ONE_AT_A_TIME else "2", "--show", "10", str(file)]
+    runner += ["--jobs", "2", "--show", "10", str(file)]
     done = subprocess.run(runner, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
