@@ -1,9 +1,15 @@
-# make run: a complete mail system in ./instance, no root needed.  make test: prove it.
+#: make run     a complete mail system in ./instance, no root needed (RUN_OPTIONS='--smtp-port 2626')
+#: make test    prove it (TESTS=tests/supervise for a part)
+#: make lint    ruff and mypy
+#: make bench   measure it beside the originals (BENCH='smtp queue' for a part)
+#: make man     manual pages, in build/man
+#: make venv    only install the programs, in .venv/bin; the others do that first
+#: make clean   remove what was built, but no instance
 PYTHON ?= python3
 VENV = .venv
 SOURCES = $(shell find supervise ucspi qmail service-templates man -type f ! -name '*.pyc') pyproject.toml README.md
 
-.PHONY: run test lint bench man venv clean
+.PHONY: run test lint bench man venv clean help
 
 venv: $(VENV)/built
 
@@ -51,6 +57,9 @@ bench: venv
 
 man: venv
 	$(VENV)/bin/python man/generate.py build/man
+
+help:
+	@sed -n 's/^#: //p' Makefile
 
 clean:
 	rm -rf $(VENV) build dist

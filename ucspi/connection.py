@@ -1,7 +1,7 @@
 """What happens to a connection before its program runs: look-ups, rules, limits, environment, log.
 
 This is done in the connection's own process, so that a slow name server or
-client holds up nobody else.
+client holds up nobody else; what waits for nobody, the server may do itself.
 """
 
 from __future__ import annotations

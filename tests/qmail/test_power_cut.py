@@ -55,8 +55,9 @@ class Disk:
 
     @contextlib.contextmanager
     def mounted(self) -> Iterator[None]:
-        if run("mount", "-o", "loop", self.image, self.place).returncode:
-            pytest.skip("a file system cannot be mounted here")
+        mount = run("mount", "-o", "loop", self.image, self.place)
+        if mount.returncode:  # a container that has no loop devices, or may not mount
+            pytest.skip(f"a file system cannot be mounted here: {mount.stderr.decode()}")
         try:
             yield
         finally:
