@@ -18,6 +18,7 @@ from supervise.numbers import leading_number
 from supervise.program import PERMANENT, TEMPORARY, say
 from ucspi import addresses, ident, proxy, timed
 from ucspi.rules import Rules, Verdict
+from ucspi.verbosity import ERRORS, EVERYTHING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Policy:
     """What a server does with each connection.  `program` begins its log lines."""
 
     program: str = "tcpserver"
-    verbosity: int = 1  # 0: silent, 1: errors, 2: everything
+    verbosity: int = ERRORS
     kill_options: bool = True
     delay: bool = True
     banner: bytes = b""
@@ -86,9 +87,12 @@ class Policy:
     rules_optional: bool = False  # a missing file allows everyone
     local_host: str | None = None  # None: look it up
 
-    def log(self, line: str, level: int = 2) -> None:
+    def log(self, line: str, level: int = EVERYTHING) -> None:
         if self.verbosity >= level:
             say(f"{self.program}: {line}")
+
+    def warn(self, problem: str) -> None:
+        self.log(f"warning: {problem}", ERRORS)
 
     @property
     def asks_nobody(self) -> bool:
@@ -231,7 +235,7 @@ class Visit:
 
     def log_admitted(self, pid: int) -> None:
         """Log what `admit` would have logged, of a connection that the process `pid` already has."""
-        if self.policy.verbosity >= 2 and self.remote:
+        if self.policy.verbosity >= EVERYTHING and self.remote:
             self.policy.log(f"pid {pid} from {self.ip}")
             ends = self._ends(self._local(), self.remote, self.policy.local_host, None, None)
             self.policy.log(f"ok {pid} {ends}")

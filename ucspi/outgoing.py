@@ -12,8 +12,9 @@ import os
 from supervise.errors import reason
 from supervise.numbers import leading_number, scan_ulong
 from supervise.program import TEMPORARY, Fatal, say, unable_to
-from ucspi import addresses, timed
+from ucspi import addresses, timed, verbosity
 from ucspi.dns import Resolver
+from ucspi.verbosity import ERRORS, EVERYTHING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ else:
 
 LETTERS = "46dDvqQhHrRi:p:t:T:l:I:"
 LOOPBACK = "127.0.0.1"
-SILENT, ERRORS, EVERYTHING = 0, 1, 2
 SHORTEST = 0.001  # seconds; 0 would mean not to wait for the connection at all
 
 
@@ -51,8 +51,8 @@ class Wanted:
         lower = letter.lower()
         if lower == "d":
             self.delay = letter == "d"
-        elif letter in "vqQ":
-            self.verbosity = {"v": EVERYTHING, "q": SILENT, "Q": ERRORS}[letter]
+        elif letter in verbosity.OPTIONS:
+            self.verbosity = verbosity.OPTIONS[letter]
         elif lower == "h":
             self.remote_host = letter == "h"
         elif lower == "r":

@@ -17,12 +17,13 @@ from functools import partial
 
 from supervise import chain
 from supervise.errors import reason
-from supervise.program import Become, say
+from supervise.program import Become
 from supervise.signals import SignalPipe
 from supervise.workers import Birth, Surroundings, Worker
 from ucspi import addresses
-from ucspi.connection import UNIX_ADDRESS, Arrival
+from ucspi.connection import UNIX_ADDRESS, Arrival, Policy
 from ucspi.listeners import local_end
+from ucspi.verbosity import ERRORS, EVERYTHING
 from ucspi.visitors import Visitors
 
 TYPE_CHECKING = False
@@ -60,7 +61,6 @@ EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE = 1.0  # seconds without accepting after something ran out
 BATCH = 16  # connections accepted before workers are looked at again
 MOST_JOBS = 2000  # of one worker; then a fresh one
-EVERYTHING = 2  # the verbosity of -v
 MOST_IDLE = 64  # workers; one that finishes beyond them goes
 LIMITS = [number for name, number in vars(resource).items() if name.startswith("RLIMIT_")]
 NO_ADDRESS = b""  # of a client of a Unix socket
@@ -112,14 +112,13 @@ class Server:
     """Accepts on `listeners` until SIGTERM, at most `limit` connections at a time."""
 
     def __init__(
-        self, program: str, listeners: Sequence[socket.socket], service: Service, limit: int, verbosity: int
+        self, listeners: Sequence[socket.socket], service: Service, policy: Policy, limit: int
     ) -> None:
-        self._program = program
         self._listeners = {sock.fileno(): sock for sock in listeners}
         self._ends = {sock.fileno(): local_end(sock) for sock in listeners}
         self._service = service
+        self._policy = policy
         self._limit = limit
-        self._verbosity = verbosity
         self._guests: dict[int, Guest] = {}  # by process
         self._visitors = Visitors()
         self._workers: dict[int, Worker] = {}  # by the descriptor that they report on
@@ -187,7 +186,7 @@ class Server:
                 break
             except OSError as error:
                 if error.errno in EXHAUSTED:
-                    self._log(f"warning: unable to accept: {reason(error)}", 1)
+                    self._policy.warn(f"unable to accept: {reason(error)}")
                     self._pause()
                 continue  # or the client has gone already
             self._log_status(len(self._guests) + len(waiting) + 1)
@@ -219,14 +218,14 @@ class Server:
     def _drop(self, newcomer: Newcomer, error: OSError) -> None:
         newcomer.sock.close()
         self._visitors.leave(_address(newcomer.guest.arrival.remote))
-        self._log(f"warning: dropping connection, unable to fork: {reason(error)}", 1)
+        self._policy.warn(f"dropping connection, unable to fork: {reason(error)}")
         self._log_status(len(self._guests))
         self._pause()
 
     def _delegate(self, fd: int, arrival: Arrival) -> int:
         """Hand the connection to a process, and return its pid; 0: hire one for it.  OSError: no fork."""
         if not self._service.reusable:
-            return chain.fork(self._program, lambda: self._serve(fd, arrival))
+            return chain.fork(self._policy.program, lambda: self._serve(fd, arrival))
         while self._idle:
             worker = self._idle.pop()
             try:
@@ -247,7 +246,7 @@ class Server:
                 births.append((newcomer, ready, Birth(self._work, self._surroundings, serve, network)))
             except OSError as error:
                 self._drop(newcomer, error)
-        workers, problem = Worker.start_each(self._program, [birth for _, _, birth in births])
+        workers, problem = Worker.start_each(self._policy.program, [birth for _, _, birth in births])
         for (newcomer, ready, _), worker in zip(births, workers, strict=False):
             newcomer.sock.close()
             if ready.admitted:
@@ -308,8 +307,8 @@ class Server:
         guest = self._guests.pop(pid, None)
         if guest:  # else an idle worker
             self._visitors.leave(_address(guest.arrival.remote))
-            if self._verbosity >= EVERYTHING:  # else not worth the formatting
-                self._log(f"end {pid} status {status}", EVERYTHING)
+            if self._policy.verbosity >= EVERYTHING:  # else not worth the formatting
+                self._policy.log(f"end {pid} status {status}")
             self._log_status(len(self._guests))
 
     # Signals
@@ -346,16 +345,12 @@ class Server:
         for pid, guest in sorted(self._guests.items(), key=lambda item: item[1].since):
             remote = guest.arrival.remote
             who = f"{addresses.text(remote[0])}:{remote[1]}" if remote else UNIX_ADDRESS
-            self._log(f"connection {pid} from {who} for {now - guest.since:.0f} seconds", 1)
-        self._log(f"status: {len(self._guests)}/{self._limit}", 1)
+            self._policy.log(f"connection {pid} from {who} for {now - guest.since:.0f} seconds", ERRORS)
+        self._policy.log(f"status: {len(self._guests)}/{self._limit}", ERRORS)
 
     def _log_status(self, count: int) -> None:
-        if self._verbosity >= EVERYTHING:
-            self._log(f"status: {count}/{self._limit}", EVERYTHING)
-
-    def _log(self, line: str, level: int) -> None:
-        if self._verbosity >= level:
-            say(f"{self._program}: {line}")
+        if self._policy.verbosity >= EVERYTHING:
+            self._policy.log(f"status: {count}/{self._limit}")
 
 
 def _address(remote: tuple[bytes, int] | None) -> bytes:

@@ -40,7 +40,8 @@ from supervise.numbers import leading_number
 from supervise.options import BadOption, Options
 from supervise.program import Fatal, Usage, program, say, unable_to
 from ucspi import addresses, outgoing, timed, tls, tls_relay
-from ucspi.outgoing import EVERYTHING, SILENT, Wanted
+from ucspi.outgoing import Wanted
+from ucspi.verbosity import EVERYTHING, SILENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

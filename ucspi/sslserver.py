@@ -175,7 +175,7 @@ class TlsService:
         """Leave the handshake to a process of its own, and see that new ones have new certificates."""
         problem = self._certificates.refresh()
         if problem:
-            self._policy.log(f"warning: old certificate stays, {problem}", 1)
+            self._policy.warn(f"old certificate stays, {problem}")
         return None
 
     def ready(self, sock: socket.socket, arrival: Arrival) -> Ready:  # noqa: ARG002  Service has it
@@ -186,7 +186,7 @@ class TlsService:
             return self._serve(arrival)
         except Dropped as drop:
             if str(drop):
-                self._policy.log(f"warning: dropping connection, {drop}", 1)
+                self._policy.warn(f"dropping connection, {drop}")
             return drop.code
 
     def _serve(self, arrival: Arrival) -> int:
@@ -208,8 +208,7 @@ class TlsService:
         try:
             chain.run(self._argv, env)
         except OSError as error:
-            problem = f"unable to run {self._argv[0]}: {reason(error)}"
-            self._policy.log(f"warning: dropping connection, {problem}", 1)
+            self._policy.warn(f"dropping connection, unable to run {self._argv[0]}: {reason(error)}")
             return TEMPORARY
 
     def _shake_hands(self, host: str | None) -> tls.Session:
@@ -222,7 +221,7 @@ class TlsService:
             raise Dropped(_refusal(error)) from error
         finally:
             if self._certificates.problem:
-                self._policy.log(f"warning: old certificate stays, {self._certificates.problem}", 1)
+                self._policy.warn(f"old certificate stays, {self._certificates.problem}")
         self._policy.log(f"ssl {os.getpid()} accept")
         if self._settings.verify_client:
             if self._depth is not None and len(tls.verified_chain(session)) - 2 > self._depth:

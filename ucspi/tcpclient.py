@@ -37,7 +37,8 @@ from supervise import chain
 from supervise.options import BadOption, Options
 from supervise.program import Fatal, Program, Usage, program, say, unable_to
 from ucspi import addresses, outgoing
-from ucspi.outgoing import LETTERS, SILENT, Wanted
+from ucspi.outgoing import LETTERS, Wanted
+from ucspi.verbosity import SILENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

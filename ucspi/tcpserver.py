@@ -83,10 +83,11 @@ from supervise.numbers import leading_number
 from supervise.options import BadOption, Options
 from supervise.program import Fatal, Usage, program, say, unable_to
 from supervise.signals import SignalPipe
-from ucspi import addresses, connection, listeners
+from ucspi import addresses, connection, listeners, verbosity
 from ucspi.connection import Arrival, Dropped, Policy
 from ucspi.rules import Rules
 from ucspi.server import Ready, Server, caught
+from ucspi.verbosity import SILENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,8 +104,7 @@ INTERFACE = "I:"  # which is another option of sslserver
 ANY = {"": "0.0.0.0", "0": "0.0.0.0"}
 DUAL = ":0"
 SWITCHES = {
-    "d": ("delay", True), "D": ("delay", False), "v": ("verbosity", 2), "q": ("verbosity", 0),
-    "Q": ("verbosity", 1), "P": ("paranoid", False), "p": ("paranoid", True),
+    "d": ("delay", True), "D": ("delay", False), "P": ("paranoid", False), "p": ("paranoid", True),
     "O": ("kill_options", True), "o": ("kill_options", False), "H": ("remote_host", False),
     "h": ("remote_host", True), "R": ("remote_info", False), "r": ("remote_info", True),
     "X": ("rules_optional", True),
@@ -134,6 +134,8 @@ class Settings:
         if letter in SWITCHES:
             name, value = SWITCHES[letter]
             changes[name] = value
+        elif letter in verbosity.OPTIONS:
+            changes["verbosity"] = verbosity.OPTIONS[letter]
         elif letter == "x":
             changes["rules"] = Rules(argument)
         elif letter == "l":
@@ -183,7 +185,7 @@ def serve(
         settings.finish(operands, usage)
         return _serve(settings, make, rights_first)
     except Fatal as error:
-        if settings.policy.verbosity == 0:
+        if settings.policy.verbosity == SILENT:
             return error.code
         raise
 
@@ -202,8 +204,7 @@ def _serve(settings: Settings, make: Callable[[], Service], rights_first: bool) 
             _let_go_of_input_and_output()
             gc.collect()
             gc.freeze()  # what is there now, children share
-            policy = settings.policy
-            return Server(policy.program, sockets, service, settings.limit, policy.verbosity).run(signals)
+            return Server(sockets, service, settings.policy, settings.limit).run(signals)
     finally:
         for sock in sockets:
             sock.close()
@@ -315,7 +316,7 @@ class ProgramService:
                 raise Dropped(f"unable to run {self._argv[0]}: {reason(error)}") from error
         except Dropped as drop:
             if str(drop):
-                policy.log(f"warning: dropping connection, {drop}", 1)
+                policy.warn(f"dropping connection, {drop}")
             return drop.code
 
     def start(self, sock: socket.socket, arrival: Arrival) -> int | None:
