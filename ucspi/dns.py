@@ -60,7 +60,7 @@ class Resolver:
         """The records for each (name, kind), in order, or a LookupFailed; all are asked at the same time.
 
         Kinds and their records: A and AAAA packed addresses, PTR names, MX
-        (preference, name), TXT bytes, TLSA dnspython's objects.
+        (preference, name), TXT bytes.
 
         `enough` is shown the outcomes so far, None where one is open, and may
         say that the open ones are not needed; then they are None.
@@ -109,10 +109,6 @@ class Resolver:
     def mx(self, name: Name) -> list[tuple[int, str]]:
         """The (preference, name) of each mail exchanger of `name`, in no order; "." is the root."""
         return list(self._one(name, "MX"))
-
-    def tlsa(self, name: Name) -> list[Any]:
-        """The TLSA records of `name`, as dnspython's objects."""
-        return list(self._one(name, "TLSA"))
 
     def qualified(self, host: str, want4: bool = True, want6: bool = True) -> tuple[str, list[bytes]]:
         """Rewrite `host` by the rules; return the full name and its addresses, which may be none.

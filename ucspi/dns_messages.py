@@ -18,14 +18,14 @@ import dns.name
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-from dns.rdatatype import AAAA, MX, PTR, TLSA, TXT, A
+from dns.rdatatype import AAAA, MX, PTR, TXT, A
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-KINDS = {kind.name: kind for kind in (A, AAAA, MX, PTR, TLSA, TXT)}
+KINDS = {kind.name: kind for kind in (A, AAAA, MX, PTR, TXT)}
 PAYLOAD = 1232  # bytes; UDP answers that pass any path without fragments
 MAX_TEXT = 65_536
 PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789-_")
@@ -142,7 +142,7 @@ def _read_answer(packet: bytes, kind: dns.rdatatype.RdataType) -> Reply:
 
 
 def _values(kind: dns.rdatatype.RdataType, records: Iterable[Any]) -> Iterable[Any]:
-    """A, AAAA: packed addresses.  PTR: names.  MX: (preference, name).  TXT: bytes.  Others: dnspython's."""
+    """A, AAAA: packed addresses.  PTR: names.  MX: (preference, name).  TXT: bytes."""
     for record in records:
         if kind == A:
             yield socket.inet_pton(socket.AF_INET, record.address)
@@ -154,5 +154,3 @@ def _values(kind: dns.rdatatype.RdataType, records: Iterable[Any]) -> Iterable[A
             yield record.preference, name_text(record.exchange)
         elif kind == TXT:
             yield b"".join(record.strings)
-        else:
-            yield record
