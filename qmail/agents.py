@@ -46,7 +46,7 @@ class Agents:
         self._descriptors = descriptors
         self._idle: dict[Kind, list[Agent]] = {}
         self._count = 0
-        self._surroundings: Surroundings | None = None  # of a worker
+        self._surroundings: Surroundings | None = None  # of a worker; those of the server at the first one
 
     def start(
         self,
@@ -75,6 +75,11 @@ class Agents:
         worker = Worker.start(argv[0], Performer(module, user, self._descriptors), self._surroundings)
         worker.assign(payload, fds)
         return Agent(worker.pid, worker, (module, user))
+
+    def close(self) -> None:
+        """Start no more children."""
+        if self._surroundings:
+            self._surroundings.close()
 
     def _execute(
         self, argv: Sequence[str], user: User | None, fds: Sequence[int], unable: tuple[int, int]

@@ -8,6 +8,7 @@ ended and nobody holds its output open any more.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import math
 import os
@@ -117,7 +118,11 @@ class Spawner:
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         gc.collect()
         gc.freeze()
-        with SignalPipe([signal.SIGCHLD]) as deaths, select.epoll() as self._poll:
+        with (
+            contextlib.closing(self._agents),
+            SignalPipe([signal.SIGCHLD]) as deaths,
+            select.epoll() as self._poll,
+        ):
             self._watch(deaths.fileno(), lambda: self._reap(deaths))
             self._write(announcement(self._limit))
             self._watch_orders()

@@ -47,6 +47,7 @@ def started() -> Iterator[Started]:
         assert agent.worker
         agent.worker.close()
         made.agents.forget(agent)
+    made.agents.close()
     for pid in made.children:
         try:
             chain.wait(pid)
