@@ -36,8 +36,8 @@ def server(answer: bytes) -> Iterator[tuple[int, list[bytes]]]:
             with connection:
                 connection.settimeout(30)
                 data = b""
-                while not complete(data):
-                    data += connection.recv(65536)
+                while not complete(data) and (more := connection.recv(65536)):
+                    data += more
                 got.append(data)
                 connection.sendall(answer)
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from programs import BIN, environment, eventually, run, running
+from programs import BIN, DEADLINE, environment, eventually, run, running
 
 from ucspi.recordio import recorded
 
@@ -78,7 +78,7 @@ def test_the_program_keeps_its_process_and_the_copier_goes_with_it(name: str, tm
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         copier = int(children.read_text().split()[0])
         process.terminate()
-        assert process.wait() == -15
+        assert process.wait(DEADLINE) == -15
         eventually(lambda: not Path(f"/proc/{copier}").exists(), "the copier is gone")
 
 
@@ -106,7 +106,7 @@ def test_each_piece_passes_at_once(name: str) -> None:
             process.stdin.flush()
             assert process.stdout.readline().rstrip() == line.rstrip()
         process.stdin.close()
-        assert process.wait() == 0
+        assert process.wait(DEADLINE) == 0
 
 
 def test_recordio_goes_on_without_anyone_to_read_the_record(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from name_server import name_server, needs_dnsmasq, scripted
-from programs import environment, run, running
+from programs import DEADLINE, environment, run, running
 
 from ucspi.rblsmtpd import MAX_COMMAND, Refusal
 
@@ -119,7 +119,7 @@ def test_a_client_that_says_nothing_is_left_after_the_timeout(tmp_path: Path) ->
     one, other = socket.socketpair()
     env = environment(RBLSMTPD="no", TCPREMOTEIP=LISTED)
     with one, other, running("rblsmtpd", "-t1", "true", stdin=other, stdout=other, env=env) as process:
-        assert process.wait() == 0
+        assert process.wait(DEADLINE) == 0
         assert one.recv(100) == b"220 rblsmtpd.local\r\n"
 
 
@@ -128,12 +128,13 @@ def test_a_client_that_never_stops_talking_is_left_as_well() -> None:
     env = environment(RBLSMTPD="no", TCPREMOTEIP=LISTED)
     with one, running("rblsmtpd", "-t1", "true", stdin=other, stdout=other, env=env) as process:
         other.close()
+        one.settimeout(DEADLINE)
         try:
             while True:
                 one.send(b"NOOP\r\n" * 1000)  # and reads no answer
         except OSError:
             pass
-        assert process.wait() == 0
+        assert process.wait(DEADLINE) == 0
 
 
 @given(st.lists(st.lists(st.sampled_from([b"\r", b"\n", b"quit", b" ", b"MAIL", b"x", b"\0"])).map(b"".join)))

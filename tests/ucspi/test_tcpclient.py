@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from name_server import name_server, needs_dnsmasq
-from programs import BIN, environment, eventually, free_port, own_address, run, running
+from programs import BIN, DEADLINE, environment, eventually, free_port, own_address, run, running
 
 from ucspi.http_at import Body
 from ucspi.outgoing import Wanted
@@ -285,7 +285,7 @@ def test_mconnect_carries_lines_both_ways_and_ends_with_the_server() -> None:
         assert process.stdout.readline() == b"220 hello\r\n"
         process.stdin.write(b"quit\n")
         process.stdin.flush()
-        assert process.wait() == 0, "the server has gone, while the user still types"
+        assert process.wait(DEADLINE) == 0, "the server has gone, while the user still types"
     assert heard == [b"quit\r\n"]
 
 

@@ -82,10 +82,10 @@ def stage(authority: Authority, timeout: float = 20) -> Iterator[Stage]:
 
 
 def everything(read: Callable[[int], bytes]) -> bytes:
-    got = b""
+    got = bytearray()
     while data := read(100_000):
         got += data
-    return got
+    return bytes(got)
 
 
 def test_a_program_that_writes_much_and_ends(authority: Authority) -> None:
@@ -159,9 +159,9 @@ def test_slow_readers_on_both_sides_lose_nothing(authority: Authority, tmp_path:
         ]
         for thread in threads:
             thread.start()
-        got = b""
-        while len(got) < len(MUCH):
-            got += os.read(one.reads, 1000)
+        got = bytearray()
+        while len(got) < len(MUCH) and (data := os.read(one.reads, 1000)):
+            got += data
         assert got == MUCH[::-1]
         threads[1].join()
         assert everything(one.peer.read) == MUCH
