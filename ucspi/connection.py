@@ -217,7 +217,7 @@ class Visit:
         None if it is refused, or has to wait for anything: `admit` must see to it.
         """
         policy, remote = self.policy, self.remote
-        if not remote:
+        if not remote or not policy.asks_nobody:
             return None
         try:
             verdict = self._verdict(None, None)

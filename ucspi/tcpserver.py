@@ -320,7 +320,7 @@ class ProgramService:
             return drop.code
 
     def start(self, sock: socket.socket, arrival: Arrival) -> int | None:
-        if self._program or not self._file or not self._policy.asks_nobody:
+        if self._program or not self._file:
             return None
         visit = connection.Visit(sock, arrival, self._policy)
         changes = visit.at_once()
@@ -335,14 +335,13 @@ class ProgramService:
         return pid
 
     def ready(self, sock: socket.socket, arrival: Arrival) -> Ready:
-        if self._program and self._policy.asks_nobody:
-            visit = connection.Visit(sock, arrival, self._policy)
-            changes = visit.at_once()
-            if changes:
-                try:
-                    call = chain.Call(self._program, self._argv, changes, self._file)
-                except Exception:  # the process will meet it, too, and say so
-                    pass
-                else:
-                    return Ready(call.run, visit.log_admitted)
+        visit = connection.Visit(sock, arrival, self._policy)
+        changes = visit.at_once()
+        if self._program and changes:
+            try:
+                call = chain.Call(self._program, self._argv, changes, self._file)
+            except Exception:  # the process will meet it, too, and say so
+                pass
+            else:
+                return Ready(call.run, visit.log_admitted)
         return Ready(lambda: self.serve(arrival))
