@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from operator import add
-
 from supervise.tai import SECOND, label
 
 TYPE_CHECKING = False
@@ -26,17 +24,21 @@ class Labels:
     def __init__(self) -> None:
         self._next = 0
 
-    def before(self, lines: Sequence[bytes], now: int) -> bytes:
-        """`lines`, each with its label and a space before it and a newline after it."""
+    def before(self, lines: Sequence[bytes], now: int, start: bytes = b"") -> bytes:
+        """`start`, then `lines`, each with its label and a space before it and a newline after it."""
         moment = self._next if 0 < self._next - now < STEP_BACK else now
-        out: list[bytes] = []
+        out = [start]
         done = 0
         while done < len(lines):
             low = moment % SECOND % LOW
             count = min(len(lines) - done, LOW - low, SECOND - moment % SECOND)
             first = label(moment)[:-3]
-            labelled = map(add, ENDINGS[low : low + count], lines[done : done + count])
-            out += first, (b"\n" + first).join(labelled), b"\n"
+            parts = [b"\n" + first] * (3 * count)
+            parts[0::3] = ENDINGS[low : low + count]
+            parts[1::3] = lines[done : done + count]
+            parts[-1] = b"\n"
+            out.append(first)
+            out += parts
             done += count
             moment += count
         self._next = moment

@@ -85,12 +85,13 @@ class Lines:
     def _cut(self, batch: Batch, chunk: bytes, now: int) -> bytes:
         """Put the lines that `chunk` completes into `batch`; return the beginning of one that is left."""
         if self._labels:
-            *complete, rest = chunk.split(b"\n")
+            complete = chunk.split(b"\n")
+            rest, start = complete.pop(), b""
             if self._held:
                 if not complete:
                     return self._held + rest
-                batch.lines = self._held + complete.pop(0) + b"\n"
-            batch.lines += self._labels.before(complete, now)
+                start = self._held + complete.pop(0) + b"\n"
+            batch.lines = self._labels.before(complete, now, start)
             return self._labels.before([rest], now)[:-1] if rest else b""
         end = chunk.rfind(b"\n") + 1
         if not end:

@@ -39,9 +39,9 @@ class Labeller:
             if not lines:
                 return rest
             start = lines.pop(0) + b"\n"
-        labelled = self._labels.before([*lines, rest] if rest else lines, now)
+        labelled = self._labels.before([*lines, rest] if rest else lines, now, start)
         self._in_a_line = bool(rest)
-        return start + (labelled[:-1] if rest else labelled)
+        return labelled[:-1] if rest else labelled
 
 
 @program("tai64n", resident=True)
