@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 LINES = 1_000_000
-ROUNDS = 4
+ROUNDS = 6  # even, so that each program is the first as often
 OURS = Path(sys.prefix) / "bin/multilog"
 THEIRS = Path("/usr/bin/multilog")
 MEMORY = Path("/dev/shm")
@@ -41,15 +41,16 @@ def measure() -> Iterator[str]:
 
 
 def _compared(name: str, script: Sequence[str], lines: Path) -> str:
-    """Both in turn, each as often the first, and the median of the pairs' ratios."""
+    """Both in turn, each as often the first; the median of the pairs' ratios, the least and the greatest."""
     times = []
     for number in range(ROUNDS):
         pair = [_seconds(program, script, lines) for program in (THEIRS, OURS)[:: 1 - number % 2 * 2]]
         times.append(pair[:: 1 - number % 2 * 2])
-    ratio = statistics.median(theirs / ours for theirs, ours in times)
+    ratios = sorted(theirs / ours for theirs, ours in times)
     size = lines.stat().st_size / 1e6
     speeds = [size / statistics.median(column) for column in zip(*times, strict=True)]
-    return f"{name:42} C {speeds[0]:4.0f} MB/s, ours {speeds[1]:4.0f} MB/s: {ratio:.2f} x"
+    spread = f"{statistics.median(ratios):.2f} x ({ratios[0]:.2f}-{ratios[-1]:.2f})"
+    return f"{name:42} C {speeds[0]:4.0f} MB/s, ours {speeds[1]:4.0f} MB/s: {spread}"
 
 
 def _seconds(multilog: Path, script: Sequence[str], lines: Path) -> float:
