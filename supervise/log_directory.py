@@ -167,7 +167,7 @@ class LogDirectory:
 
     def close(self) -> None:
         """Put current on disk and mark it whole; let the directory go."""
-        self._patiently("write {}/current to disk", lambda: os.fsync(self._current))
+        self._sync()
         self._patiently("set mode of {}/current", lambda: os.fchmod(self._current, CLOSED))
         self.release()
 
@@ -186,19 +186,33 @@ class LogDirectory:
         It is on disk before its name says so.  The names themselves need no
         fsync here: the file has one of them at every moment.
         """
+        if self._processor is not None:
+            self._rotate_through(self._processor)
+            return
+        self._start_writing()
+        self._trim(coming=1)  # while the disk writes; after a crash current would take that place, too
+        self._sync()
+        self._patiently("set mode of {}/current", lambda: os.fchmod(self._current, CLOSED))
+        self._rename("current", self._free_name("s"))
+        self._begin()
+
+    def _rotate_through(self, processor: str) -> None:
+        """Make what `processor` makes of current an old file."""
+        self._sync()
+        self._rename("current", "previous")
+        self._begin()
+        self._patiently("set mode of {}/previous", lambda: self._chmod("previous", CLOSED))
+        self._process(processor)
+
+    def _sync(self) -> None:
         self._patiently("write {}/current to disk", lambda: os.fsync(self._current))
-        if self._processor is None:
-            self._patiently("set mode of {}/current", lambda: os.fchmod(self._current, CLOSED))
-            self._rename("current", self._free_name("s"))
-            self._begin()
-            self._trim()
-        else:
-            self._rename("current", "previous")
-            self._begin()
-            self._patiently(
-                "set mode of {}/previous", lambda: os.chmod("previous", CLOSED, dir_fd=self._directory)
-            )
-            self._process(self._processor)
+
+    def _start_writing(self) -> None:
+        """Have Linux begin to write current to disk: the fsync to come will wait less."""
+        try:
+            os.posix_fadvise(self._current, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            pass
 
     def _begin(self) -> None:
         """Open a new current."""
@@ -265,11 +279,11 @@ class LogDirectory:
         self._patiently(f"remove {{}}/{name}", lambda: self._unlink(name))
         self._trim()
 
-    def _trim(self) -> None:
-        """Remove the oldest files, so that with current there are no more than `count`."""
+    def _trim(self, coming: int = 0) -> None:
+        """Remove the oldest files, so that with current and those `coming` there are no more than `count`."""
         names = self._patiently("read {}", lambda: os.listdir(self._directory))
         old = sorted(name for name in names if name.startswith("@") and len(name) >= LABEL_SIZE)
-        for name in old[: max(len(old) - self._count + 1, 0)]:
+        for name in old[: max(len(old) + coming + 1 - self._count, 0)]:
             try:
                 self._unlink(name)
             except OSError as error:  # waiting would not help, and must not stop the log

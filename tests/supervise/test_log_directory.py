@@ -103,6 +103,31 @@ def test_the_oldest_files_go(home: Path) -> None:
     assert lines(0, 5000).endswith(everything())
 
 
+class _Crash(BaseException):
+    """What no program can catch, as a power cut."""
+
+
+def test_a_crash_while_a_full_file_goes_to_disk_leaves_as_many_files_as_ever(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = opened(count=4)
+    log.write(lines(0, 5000))
+    before = everything()
+
+    def crash(_fd: int) -> None:
+        assert len(old_files()) + len(["current"]) < 4, "there is room for the full file among the old ones"
+        raise _Crash
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", crash)
+        with pytest.raises(_Crash):
+            log.rotate()
+    log.release()
+    opened(count=4).close()
+    assert [file.suffix for file in old_files()] == [".s", ".s", ".u"]
+    assert before.endswith(everything())
+
+
 def test_what_is_no_log_file_stays(home: Path) -> None:
     (home / "log/sub").mkdir(parents=True)
     others = ["@short", "mine", ".hidden", "@" + "4" * 23]
