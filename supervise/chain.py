@@ -23,6 +23,7 @@ import gc
 import os
 import sys
 import time
+from gc import freeze
 from posix import environ  # the dictionary within os.environ: bytes, and read without running Python
 
 from supervise.errors import reason
@@ -32,6 +33,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from signal import SIG_SETMASK, pthread_sigmask
     from typing import NoReturn
 
     from supervise.signals import Handler
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     """A call that a process has made ready for its child, which copies less memory so."""
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
+    from _signal import SIG_SETMASK, pthread_sigmask
 
 DEFAULT_PATH = "/bin:/usr/bin"
 FLOORS = ("supervise", "ucspi", "qmail")
@@ -401,10 +404,10 @@ def fork_each(
 def _be_child(name: str, body: Callable[[], int], caught: Iterable[int], mask: Iterable[int]) -> NoReturn:
     code = TEMPORARY
     try:
-        gc.freeze()  # the parent's garbage must not close descriptors here
+        freeze()  # the parent's garbage must not close descriptors here
         for number in caught:
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        pthread_sigmask(SIG_SETMASK, mask)
         code = outcome(name, body)
     except Become as image:
         code = follow(image)

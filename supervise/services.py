@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-import termios
 import time
 
 from supervise import status
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the same without enums, which cost time and memory
 
+FIONREAD = (
+    0x541B  # asm-generic/ioctls.h; the module termios would be five mappings more for each fork to copy
+)
 LOG_TIME = 10.0  # seconds for a log to read on, or to take notice of the end
 PACE = 1.0  # seconds between two starts of a log's supervise, while all ends
 DEAF = 50  # attempts to tell a supervise something
@@ -35,29 +37,35 @@ class Service:
         self.pid = 0  # of its supervise; 0 if there is none
         self.log_pid = 0
         self.pipe: tuple[int, int] | None = None  # its ends, if there is a log
+        self._plumbed = False  # there is a pipe, or no log
         self._told: dict[int, Told] = {}
         self._log_over = False  # it has ended as it was told to
         self._log_began = 0.0  # monotonic, as the next
         self._log_may_read_until = 0.0
         self._log_unread = -1  # bytes, in the last look
 
-    def make_pipe(self) -> bool:
-        """Make the pipe if there is a log; False if that fails."""
+    def _make_pipe(self) -> bool:
+        """Have a pipe if there is a log; False if that fails."""
+        if self._plumbed:
+            return True
         problem = f"unable to stat {self.name}/log"
         try:
             os.stat(f"{self.name}/log")
             problem = f"unable to create pipe for {self.name}"
             self.pipe = os.pipe2(os.O_CLOEXEC)
         except FileNotFoundError:
-            return True
+            pass
         except OSError as error:
             warn(f"{problem}: {reason(error)}")
             return False
+        self._plumbed = True
         return True
 
     def missing(self) -> list[Start]:
-        """What is to be started for it."""
-        starts = []
+        """What is to be started for it now."""
+        starts: list[Start] = []
+        if not self._make_pipe():
+            return starts
         if not self.pid:
             sink = self.pipe[1] if self.pipe else -1
             starts.append(Start(self.name, ".", self.name, sink, 1, self._started))
@@ -164,4 +172,4 @@ def _last_orders(pid: int) -> bytes:
 
 def _unread(pipe: int) -> int:
     """How many bytes are in the pipe."""
-    return int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0])
+    return int(struct.unpack("i", fcntl.ioctl(pipe, FIONREAD, bytes(4)))[0])

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType, TracebackType
 
+    from supervise.chain import Step
+
     Handler = Callable[[int, FrameType | None], object] | int | None
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
@@ -30,12 +32,12 @@ class SignalPipe:
 
     def __enter__(self) -> SignalPipe:
         self._old = {number: signal.signal(number, handler) for number, handler in self.handlers.items()}
-        self.wake_by_pipe()
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         return self
 
-    def wake_by_pipe(self) -> None:
-        """Be entered, in a process that has been forked with the `handlers`."""
-        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+    def steps(self) -> list[Step]:
+        """The calls by which a process that has been forked with the `handlers` enters."""
+        return [(signal.set_wakeup_fd, (self._write,))]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None

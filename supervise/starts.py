@@ -14,6 +14,7 @@ from posix import closerange, dup2, fchdir
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 
 from supervise import chain, title
+from supervise.chain import take
 from supervise.descriptors import ranges_besides
 from supervise.errors import reason
 from supervise.habits import Plain
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from supervise.signals import Handler
 
-AT_ONCE = 50  # prepared before the first is forked
+AT_ONCE = 24  # prepared before the first is forked
 MOST_OPEN = 8  # descriptors that are opened for one of them
 
 
@@ -107,7 +108,7 @@ class Start:
             self._steps.append((setrlimit, (RLIMIT_NOFILE, heritage.limits_to_restore)))
         if supervisor:
             self._steps += title.steps(("supervise", self._operand))
-            self._steps.append((supervisor.signals.wake_by_pipe, ()))
+            self._steps += supervisor.signals.steps()
         return supervisor is not None
 
     def close(self) -> None:
@@ -120,19 +121,30 @@ class Start:
 
     def run(self) -> int:
         """What the child does."""
-        problem = f"unable to set up descriptors for {self.what}"
         try:
-            chain.take(self._steps)
-            if not self._supervisor:
-                problem = f"unable to switch to {self._directory}"
-                os.chdir(self._directory)
-                problem = f"unable to start supervise {self.what}"
-                chain.run(("supervise", self._operand))
+            take(self._steps)
         except OSError as error:
-            warn(f"{problem}: {reason(error)}")
-            return TEMPORARY
-        self._supervisor.watch()
+            return self._fail("set up descriptors for", error)
+        supervisor = self._supervisor
+        if not supervisor:
+            return self._run_all()
+        supervisor.watch()
         return 0
+
+    def _run_all(self) -> int:
+        """What the child does if nothing could be done before."""
+        try:
+            os.chdir(self._directory)
+        except OSError as error:
+            return self._fail("switch to", error)
+        try:
+            chain.run(("supervise", self._operand))
+        except OSError as error:
+            return self._fail("start supervise", error)
+
+    def _fail(self, doing: str, error: OSError) -> int:
+        warn(f"unable to {doing} {self.what}: {reason(error)}")
+        return TEMPORARY
 
     @property
     def handlers(self) -> dict[int, Handler]:
@@ -140,37 +152,29 @@ class Start:
         return self._supervisor.signals.handlers if self._supervisor else {}
 
 
-def start_all(starts: Sequence[Start], heritage: Heritage) -> None:
+def start_all(starts: Iterable[Start], heritage: Heritage) -> None:
     """Start them from the present directory; warn of those that cannot be."""
-    if not starts:
+    left = iter(starts)
+    start = next(left, None)
+    if not start:
         return
     own = chain.preload("supervise") is main  # whichever is first in PATH today
     chain.note_attributes(Start, Supervisor, SignalPipe, Plain)
-    left = list(reversed(starts))
-    while left:
-        ready, other = _prepare_some(left, heritage, own=own)
-        _fork(ready)
-        _fork(other)
-
-
-def _prepare_some(left: list[Start], heritage: Heritage, *, own: bool) -> tuple[list[Start], list[Start]]:
-    """Take some from the end of `left`: those that are ready then, and one that is not, if there was one.
-
-    That ends it, since it may have been for lack of descriptors.
-    """
     here = os.open(".", os.O_PATH | os.O_CLOEXEC)
     ready: list[Start] = []
-    try:
-        while left and len(ready) < AT_ONCE:
-            start = left.pop()
-            prepared = start.prepare(heritage, own=own)
-            fchdir(here)
-            if not prepared:
-                return ready, [start]
+    while start:
+        prepared = start.prepare(heritage, own=own)
+        fchdir(here)
+        if prepared:
             ready.append(start)
-    finally:
-        os.close(here)
-    return ready, []
+        if not prepared or len(ready) == AT_ONCE:
+            _fork(ready)  # if it is not prepared, perhaps for lack of descriptors, that makes room
+            ready = []
+        if not prepared:
+            _fork([start])
+        start = next(left, None)
+    _fork(ready)
+    os.close(here)
 
 
 def _fork(group: Sequence[Start]) -> None:

@@ -90,9 +90,11 @@ class Supervisor:
 
     def watch(self) -> None:
         """Keep the service as it is wanted, until told to leave.  Its signals have been entered."""
-        while not self.state.over:
+        while True:
             self.start()
             self.announce()
+            if self.state.over:
+                return
             self.wait()
             self.habits.heed()
             self.heed_signals()  # before the children, or the news of one could be lost
@@ -100,7 +102,6 @@ class Supervisor:
             self.start()
             self.obey()
             self.keep_time()
-        self.announce()
 
     def adopt(self) -> None:
         """Go on with the service of a supervise that was killed, if there is one."""

@@ -107,7 +107,7 @@ class Scanner:
     def _end(self) -> bool:
         """Go on ending the services; False once all have ended."""
         needed = [service.end(self._urgency) for service in self._services.values()]
-        start_all([start for starts in needed for start in starts or ()], self._heritage)
+        start_all((start for starts in needed for start in starts or ()), self._heritage)
         return any(starts is not None for starts in needed)
 
     def _wait(self, seconds: float) -> None:
@@ -143,7 +143,7 @@ class Scanner:
             warn(f"unable to read directory: {reason(error)}")
             return
         active = [service for service in self._services.values() if service.active]
-        start_all([start for service in active for start in service.missing()], self._heritage)
+        start_all((start for service in active for start in service.missing()), self._heritage)
         for key, service in list(self._services.items()):
             if not service.active and not service.pid and not service.log_pid:
                 service.close_pipe()
@@ -163,10 +163,7 @@ class Scanner:
             if len(self._services) >= LIMIT:
                 warn(f"unable to start {entry.name}: running too many services")
                 return
-            service = Service(entry.name)
-            if not service.make_pipe():
-                return
-            self._services[key] = service
+            service = self._services[key] = Service(entry.name)
         service.active = True
         service.name = entry.name
 
