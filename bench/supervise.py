@@ -77,11 +77,13 @@ def _round(kind: str, place: Path) -> tuple[float, float, list[float]]:
 
 
 def _wait_until_up(services: list[Path]) -> None:
-    missing = list(services)
     deadline = time.monotonic() + 60
-    while missing := [s for s in missing if not _pid(s)]:
-        assert time.monotonic() < deadline, f"not up: {missing[0]}"
-        time.sleep(0.01)
+    for service in reversed(
+        services
+    ):  # one at a time: to read 400 records again and again would be a load of its own
+        while not _pid(service):
+            assert time.monotonic() < deadline, f"not up: {service}"
+            time.sleep(0.005)
 
 
 def _pid(service: Path) -> int:
