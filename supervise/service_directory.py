@@ -81,21 +81,21 @@ class ServiceDirectory:
         record = status.pack()
         if record == self._written:
             return
-        doing = f"open {self.name}/{NEW}"
+        doing = "open {}/supervise/status.new"  # the name comes later, if at all
         try:
             fd = os.open(NEW, WRITE | os.O_CREAT | os.O_TRUNC, 0o644)
             try:
-                doing = f"write {self.name}/{NEW}"
+                doing = "write {}/supervise/status.new"
                 if os.write(fd, record) < len(record):
-                    self.warn(f"unable to {doing}: partial write")
+                    self.warn(f"unable to {doing.format(self.name)}: partial write")
                     return
             finally:
                 os.close(fd)
-            doing = f"rename {self.name}/{NEW} to status"
+            doing = "rename {}/supervise/status.new to status"
             os.rename(NEW, FILE)
             self._written = record
         except OSError as error:
-            self.warn(f"unable to {doing}: {reason(error)}")
+            self.warn(f"unable to {doing.format(self.name)}: {reason(error)}")
 
     def warn(self, problem: str) -> None:
         say(f"supervise: warning: {problem}")
