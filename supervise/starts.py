@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from supervise.signals import Handler
 
-AT_ONCE = 24  # prepared before the first is forked
+AT_ONCE = 24  # prepared before the first is forked, if there are descriptors enough
 MOST_OPEN = 8  # descriptors that are opened for one of them
 
 
@@ -43,6 +43,7 @@ class Heritage:
     def __init__(self, descriptors: Iterable[int]) -> None:
         self.descriptors = tuple(descriptors)
         self.limits_to_restore: tuple[int, int] | None = None
+        self.at_once = AT_ONCE  # starts to be prepared before the first is forked
 
     def allow_descriptors(self, wanted: int) -> None:
         """Have `wanted` descriptors from now on, or as many as may be."""
@@ -53,8 +54,10 @@ class Heritage:
         try:
             setrlimit(RLIMIT_NOFILE, (most, hard))
             self.limits_to_restore = limits
-        except (OSError, ValueError):  # then there is room for fewer logs
-            pass
+        except (OSError, ValueError):
+            most = soft
+        if most < wanted:  # what there is, is for the logs' pipes
+            self.at_once = 1
 
     def restore(self) -> None:
         """Have no more of them than before."""
@@ -167,7 +170,7 @@ def start_all(starts: Iterable[Start], heritage: Heritage) -> None:
         fchdir(here)
         if prepared:
             ready.append(start)
-        if not prepared or len(ready) == AT_ONCE:
+        if not prepared or len(ready) == heritage.at_once:
             _fork(ready)  # if it is not prepared, perhaps for lack of descriptors, that makes room
             ready = []
         if not prepared:

@@ -236,6 +236,17 @@ def test_with_few_descriptors_it_starts_all_services_though_it_cannot_prepare_al
     assert lines(said) == []
 
 
+def test_few_descriptors_are_for_the_logs_pipes_first(tmp_path: Path) -> None:
+    services = [service(tmp_path / f"s{number}", log=("exec cat >>said",)) for number in range(12)]
+    said = tmp_path / ".said"
+    limits = ("prlimit", "--nofile=40:40", program("svscan"))
+    with said.open("wb") as err, running(*limits, tmp_path, stderr=err):
+        for each in services:
+            assert up(each)
+            assert up(each / "log")
+    assert lines(said) == []
+
+
 def test_a_supervise_shares_most_of_its_memory(tmp_path: Path) -> None:
     services = [service(tmp_path / f"s{number}") for number in range(20)]
     with running("svscan", tmp_path):
