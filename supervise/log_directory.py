@@ -238,7 +238,11 @@ class LogDirectory:
         pid = self._patiently(
             "fork for processor in {}", lambda: chain.fork("multilog", lambda: self._run_processor(processor))
         )
-        code = chain.wait(pid)
+        try:
+            code = chain.wait(pid)
+        except OSError as error:  # SIGCHLD was ignored when multilog started, say
+            pause(f"wait failed for processor in {self._path}, pausing: {reason(error)}")
+            return False
         if code < 0:
             pause(f"processor crashed in {self._path}, pausing")
         return code == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,6 +128,29 @@ def test_a_crash_while_a_full_file_goes_to_disk_leaves_as_many_files_as_ever(
     opened(count=4).close()
     assert [file.suffix for file in old_files()] == [".s", ".s", ".u"]
     assert before.endswith(everything())
+
+
+def test_a_processor_whose_end_cannot_be_learnt_is_run_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    log = LogDirectory("./log", SIZE, 10, "cat")
+    log.write(lines(0, 100))
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        log.rotate()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    log.close()
+    assert everything() == lines(0, 100)
+    assert "wait failed for processor in ./log, pausing: no child process" in capfd.readouterr().err
+    assert len(pauses) == 2
 
 
 def test_what_is_no_log_file_stays(home: Path) -> None:
