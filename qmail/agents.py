@@ -11,7 +11,7 @@ import os
 import resource
 from collections.abc import Sequence
 
-from supervise import accounts, chain, title
+from supervise import accounts, chain, children, descriptors, title
 from supervise.errors import temporary
 from supervise.workers import Surroundings, Worker
 
@@ -62,7 +62,7 @@ class Agents:
         good.  OSError: no fork.
         """
         if module is None:
-            return Agent(chain.fork(argv[0], lambda: self._execute(argv, user, fds, unable)))
+            return Agent(children.fork(argv[0], lambda: self._execute(argv, user, fds, unable)))
         payload = os.fsencode("\0".join(argv))
         while agent := self._take((module, user)):
             assert agent.worker
@@ -92,7 +92,7 @@ class Agents:
             return NOT_ALLOWED
         message, output = fds
         try:
-            chain.arrange({0: message, 1: output, 2: output})
+            descriptors.arrange({0: message, 1: output, 2: output})
             chain.run(argv)
         except OSError as error:
             return unable[0] if temporary(error) else unable[1]

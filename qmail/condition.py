@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supervise import chain
+from supervise import chain, children
 from supervise.errors import temporary
 from supervise.program import PERMANENT, TEMPORARY, Fatal, unable_to
 
@@ -25,8 +25,8 @@ def holds(name: str, argv: Sequence[str]) -> bool:
             return TEMPORARY if temporary(error) else PERMANENT
 
     with unable_to("fork"):
-        pid = chain.fork(name, become)
-    code = chain.wait(pid)
+        pid = children.fork(name, become)
+    code = children.wait(pid)
     if code < 0:
         raise Fatal("child crashed")
     if code == TEMPORARY:

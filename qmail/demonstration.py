@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from qmail import install
 from qmail.instance import Instance
-from supervise import chain, svok
+from supervise import chain, children, svok
 from supervise.program import PERMANENT, Fatal, Usage, program, say, unable_to
 from supervise.signals import SignalPipe
 
@@ -87,7 +87,7 @@ def start_svscan(home: Path) -> int:
             chain.run(["svscan", f"{home}/service"])
 
     with unable_to("start svscan"):
-        return chain.fork("make run", body)
+        return children.fork("make run", body)
 
 
 def demonstrate(home: Path, host: str, port: int) -> None:
@@ -160,7 +160,7 @@ def log_of_last(home: Path) -> list[str] | None:
 
 def call(*argv: str) -> None:
     with unable_to(f"run {argv[0]}"):
-        chain.wait(chain.spawn(argv))
+        children.wait(children.spawn(argv))
 
 
 def stay(scanner: int, signals: SignalPipe) -> None:
@@ -181,7 +181,7 @@ def stop(scanner: int) -> None:
         os.kill(scanner, signal.SIGTERM)
     except ProcessLookupError:
         pass
-    chain.wait(scanner)
+    children.wait(scanner)
     show("Stopped.")
 
 

@@ -22,7 +22,7 @@ from qmail import intake, verdicts
 from qmail.envelope import EnvelopeReader
 from qmail.gathering import Gathering
 from qmail.verdicts import BAD_HOME, NOT_RUN, OUT_OF_MEMORY, READ_ERROR, TIMED_OUT, Refused
-from supervise import chain
+from supervise import chain, children, descriptors
 from supervise.durable import write_all
 
 TYPE_CHECKING = False
@@ -149,7 +149,7 @@ class QueueProgram:
                 theirs.append(ends[0])
                 self._ours.append(ends[1])
             theirs[2], self._ours[2] = self._ours[2], theirs[2]  # its word comes back to us
-            self.number = chain.fork(os.path.basename(name), lambda: _become(mail_home, name, theirs))
+            self.number = children.fork(os.path.basename(name), lambda: _become(mail_home, name, theirs))
         except OSError:
             self._close(*self._ours)
             raise
@@ -171,7 +171,7 @@ class QueueProgram:
         self._close(addresses)
         said = _read_word(word)
         self._close(word)
-        code = chain.wait(self.number)
+        code = children.wait(self.number)
         if code == verdicts.QUEUED and self._failed:
             code = READ_ERROR
         return verdicts.verdict(code, said)
@@ -180,7 +180,7 @@ class QueueProgram:
         if self._ours:
             self._close(*self._ours)
             self._ours = []
-            chain.wait(self.number)
+            children.wait(self.number)
 
     def _send(self, fd: int, data: bytes | bytearray) -> None:
         if self._failed or not data:
@@ -198,7 +198,7 @@ class QueueProgram:
 
 def _become(mail_home: str, name: str, fds: list[int]) -> int:
     message, addresses, word = fds
-    chain.arrange({0: message, 1: addresses, 6: word})
+    descriptors.arrange({0: message, 1: addresses, 6: word})
     try:
         os.chdir(mail_home)
     except OSError:

@@ -34,7 +34,7 @@ from typing import NoReturn
 
 from qmail import queue_layout
 from qmail.instance import Instance
-from supervise import chain
+from supervise import children
 from supervise.program import PERMANENT, Fatal, program, say, unable_to
 
 SMTP_PORT, POP3_PORT = "2525", "1110"
@@ -193,7 +193,7 @@ def compile_tables(home: Path) -> None:
 
 def run(home: Path, name: str, *arguments: str, stdin: int = 0) -> None:
     env = {**os.environ, "QMAILHOME": str(home)}
-    code = chain.wait(chain.spawn([f"{home}/bin/{name}", *arguments], env, {0: stdin}))
+    code = children.wait(children.spawn([f"{home}/bin/{name}", *arguments], env, {0: stdin}))
     if code:
         raise Fatal(f"{name} failed with exit code {code}")
 

@@ -27,7 +27,7 @@ import time
 from qmail import dotqmail, home, instructions
 from qmail.delivery import Delivery, Undelivered
 from qmail.instructions import Instructions, Stop
-from supervise import chain
+from supervise import chain, children, environment
 from supervise.errors import reason
 from supervise.options import BadOption, Options
 from supervise.program import PERMANENT, TEMPORARY, Usage, program, say
@@ -191,7 +191,7 @@ class _Run:
         _rewind()
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         try:
-            code = chain.wait(chain.spawn(_argv(command), self._environment()))
+            code = children.wait(children.spawn(_argv(command), self._environment()))
         except OSError as error:
             raise _unable_to_run(error) from error
         finally:
@@ -211,7 +211,7 @@ class _Run:
 
         _rewind()
         before = dict(os.environ)
-        chain.replace_environment(self._environment())  # for a $QMAILQUEUE
+        environment.replace(self._environment())  # for a $QMAILQUEUE
         try:
             message = enqueue.open_message(self._mail_home)
             message.write(self._delivery.delivered_to)
@@ -220,7 +220,7 @@ class _Run:
         except OSError as error:
             raise _unable_to_fork(error) from error
         finally:
-            chain.replace_environment(before)
+            environment.replace(before)
         if verdict:
             code = PERMANENT if verdict.startswith(b"D") else TEMPORARY
             raise Stop(f"Unable to forward message: {os.fsdecode(verdict[1:])}.", code)

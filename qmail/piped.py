@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from supervise import chain
+from supervise import chain, children, descriptors
 from supervise.durable import write_all
 from supervise.program import Fatal, unable_to
 
@@ -30,7 +30,7 @@ class Pipe:
             reading, self._fd = os.pipe2(os.O_CLOEXEC)
 
         def become() -> int:
-            chain.arrange({0: reading})
+            descriptors.arrange({0: reading})
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             try:
                 chain.run(argv)
@@ -38,7 +38,7 @@ class Pipe:
                 raise cannot(argv[0], error) from error
 
         with unable_to("fork"):
-            self._pid = chain.fork(name, become)
+            self._pid = children.fork(name, become)
         os.close(reading)
 
     def close(self) -> None:
@@ -57,7 +57,7 @@ class Pipe:
     def wait(self) -> int:
         """Let the program see the end, and return its exit code.  Raises Fatal if it crashes."""
         self.close()
-        code = chain.wait(self._pid)
+        code = children.wait(self._pid)
         if code < 0:
             raise Fatal("child crashed")
         return code

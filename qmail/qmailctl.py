@@ -16,7 +16,7 @@ import sys
 
 from qmail import home
 from qmail.home import is_private
-from supervise import chain
+from supervise import chain, children
 from supervise.program import Fatal, program, say, unable_to
 
 TYPE_CHECKING = False
@@ -63,7 +63,7 @@ class Site:
 def call(*argv: str) -> int:
     """Run a program to its end; return its exit code."""
     try:
-        return chain.wait(chain.spawn(argv))
+        return children.wait(children.spawn(argv))
     except OSError as error:
         raise chain.unable_to_run(argv[0], error) from error
 
@@ -144,7 +144,7 @@ def cdb(site: Site) -> int:
     with unable_to(f"open {site.rules}"):
         rules = os.open(site.rules, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        code = chain.wait(chain.spawn(["tcprules", compiled, f"{site.rules}.tmp"], fds={0: rules}))
+        code = children.wait(children.spawn(["tcprules", compiled, f"{site.rules}.tmp"], fds={0: rules}))
     except OSError as error:
         raise chain.unable_to_run("tcprules", error) from error
     finally:

@@ -56,7 +56,7 @@ from qmail.verdicts import (
     WRITE_ERROR,
     Refused,
 )
-from supervise import chain
+from supervise import children, descriptors
 from supervise.errors import reason
 from supervise.program import PERMANENT, Fatal, Usage, program, say, unable_to
 from supervise.signals import SignalPipe
@@ -215,12 +215,12 @@ class Server:
         if len(self._children) >= MOST_CHILDREN or of_one >= MOST_CHILDREN_OF_ONE:
             raise Refused(TEMPORARILY_REJECTED)
         with refusing(OUT_OF_MEMORY):
-            pid = chain.fork("qmail-queued", lambda: self._queue_alone(client, message, envelope))
+            pid = children.fork("qmail-queued", lambda: self._queue_alone(client, message, envelope))
         self._children[pid] = client.uid
         client.channel.close()
 
     def _queue_alone(self, client: Client, message: int, envelope: int) -> int:
-        chain.close_on_exec(keep=[client.channel.fileno(), message, envelope])
+        descriptors.close_on_exec(keep=[client.channel.fileno(), message, envelope])
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         signal.alarm(CHILD_LIFE)  # which ends it
         try:

@@ -34,7 +34,7 @@ import select
 
 from qmail import home as mail_home
 from qmail import queue_socket, roles
-from supervise import chain
+from supervise import chain, children, descriptors
 from supervise.program import TEMPORARY, program
 
 TYPE_CHECKING = False
@@ -88,7 +88,7 @@ def start(home: str, argv: Sequence[str]) -> None:
     parts.spawn(["qmail-queued"], {0: watch}, stand_by)
     parts.become("qmails", "qmail")
     of_send = (log, local_orders, local_in, remote_orders, remote_in, requests, answers, lifeline)
-    chain.arrange(dict(enumerate(of_send)))
+    descriptors.arrange(dict(enumerate(of_send)))
     chain.run(["qmail-send"])
 
 
@@ -119,12 +119,12 @@ class Parts:
                 if prepare:
                     prepare()
                 os.closerange(3, PARTS_FDS)
-                chain.arrange(fds)
+                descriptors.arrange(fds)
                 chain.run(argv)
             except OSError:
                 return TEMPORARY
 
-        chain.fork(os.path.basename(argv[0]), body)
+        children.fork(os.path.basename(argv[0]), body)
 
 
 def make_directory(path: str, cast: roles.Roles) -> None:

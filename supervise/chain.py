@@ -12,45 +12,32 @@ their defaults and ignored ones stay ignored, close-on-exec descriptors are
 closed, the environment is replaced, `ps` shows the new arguments, and the
 exit code or the fatal signal is the new program's.
 
-A process that calls `fork`, `spawn` or `run` has no threads.
+A process that calls `run` has no threads.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import gc
 import os
 import sys
-import time
-from gc import freeze
-from posix import environ  # the dictionary within os.environ: bytes, and read without running Python
 
+from supervise import descriptors, environment, signals
 from supervise.errors import reason
-from supervise.program import TEMPORARY, Become, Fatal, Program, outcome, say
+from supervise.program import TEMPORARY, Become, Fatal, Program, say
+from supervise.steps import take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from signal import SIG_SETMASK, pthread_sigmask
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from typing import NoReturn
 
-    from supervise.signals import Handler
-
-    Step = tuple[Callable[..., object], tuple[object, ...]]
-    """A call that a process has made ready for its child, which copies less memory so."""
-else:
-    import _signal as signal  # the same without enums, which would cost 4 ms
-    from _signal import SIG_SETMASK, pthread_sigmask
+    from supervise.steps import Step
 
 DEFAULT_PATH = "/bin:/usr/bin"
 FLOORS = ("supervise", "ucspi", "qmail")
 INTERPRETER = os.fsencode(f"{sys.prefix}/bin/python")
 SCRIPT_SIZE = 1024  # bytes; a console script is shorter
-SIGNALS: tuple[int, ...] = tuple(signal.valid_signals())
-IGNORED_BY_DEFAULT = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
-OWN_FDS = range(64, 80)  # the descriptors that a worker keeps for itself
 TRY_NEXT = (errno.EACCES, errno.EPERM, errno.EISDIR)
 
 
@@ -190,6 +177,18 @@ def preload_all(argv: Sequence[str]) -> Program | None:
     return program
 
 
+def note_attributes(*classes: type) -> None:
+    """Have the interpreter look up what the methods of `classes` may ask of their objects.
+
+    It notes where it has found a name of a class, or that it has not.  What is
+    noted when a process forks, a child need not note in memory of its own.
+    """
+    for one in classes:
+        codes = [getattr(member, "__code__", None) for member in vars(one).values()]
+        for name in {*dir(one), *(name for code in codes if code for name in code.co_names)}:
+            getattr(one, name, None)
+
+
 def _own_classes() -> Iterator[type]:
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in FLOORS:
@@ -212,7 +211,7 @@ def load(module: str) -> Program:
     return loaded
 
 
-def follow(image: Become, keep: Iterable[int] = ()) -> int:
+def follow(image: Become, keep: Container[int] = ()) -> int:
     """Run the program that `image` asks for, and those that it becomes in turn; return the exit code.
 
     keep: descriptors that stay open although they are close-on-exec.
@@ -228,14 +227,14 @@ def follow(image: Become, keep: Iterable[int] = ()) -> int:
             return TEMPORARY
 
 
-def _enter(image: Become, keep: Iterable[int]) -> int:
+def _enter(image: Become, keep: Container[int]) -> int:
     from supervise import title
 
     image.__traceback__ = image.__context__ = image.__cause__ = None
     gc.collect()  # what the old program left closes its descriptors now, not the new one's later
-    reset_signals()
-    close_on_exec(keep)
-    replace_environment(image.env)
+    signals.reset()
+    descriptors.close_on_exec(keep)
+    environment.replace(image.env)
     sys.argv = [image.file, *image.argv[1:]]
     title.show(image.argv)
     return load(image.module).run(image.argv[1:])
@@ -255,7 +254,7 @@ def call(
     from supervise import title
 
     if env is not None:
-        replace_environment(env)
+        environment.replace(env)
     sys.argv = [file or argv[0], *argv[1:]]
     title.show(argv)
     return program.run(argv[1:])
@@ -274,14 +273,15 @@ class Call:
         from supervise import title
 
         self._argv = [file or argv[0], *argv[1:]]
-        self._steps: list[Step] = [*title.steps(argv), *environment_steps(changes)]
+        settings = environment.steps(changes)
+        self._steps: list[Step] = [*title.steps(argv), *settings]
         old_argv, old = sys.argv, {name: os.environ.get(name) for name in changes}
         try:
-            take(environment_steps(changes))
+            take(settings)
             sys.argv = self._argv
             self._rest = program.ready(argv[1:])
         finally:
-            take(environment_steps(old))
+            take(environment.steps(old))
             sys.argv = old_argv
 
     def run(self) -> int:
@@ -289,232 +289,6 @@ class Call:
         take(self._steps)
         sys.argv = self._argv
         return self._rest()
-
-
-def take(steps: Iterable[Step]) -> None:
-    """Make the calls."""
-    for step, arguments in steps:
-        step(*arguments)
-
-
-def environment_steps(
-    changes: Mapping[str, str | None],
-) -> list[Step]:
-    """The calls that set the variables, or unset (None) them.  ValueError: there can be no such variable."""
-    wanted = {
-        os.fsencode(name): None if value is None else os.fsencode(value) for name, value in changes.items()
-    }
-    if any(b"=" in name or b"\0" in name + (value or b"") for name, value in wanted.items()):
-        raise ValueError("no name or value of a variable")
-    values = {name: value for name, value in wanted.items() if value is not None}
-    steps: list[Step] = [(environ.update, (values,))]
-    steps += [(os.putenv, setting) for setting in values.items()]
-    for name in wanted.keys() - values.keys():
-        steps += [(environ.pop, (name, None)), (os.unsetenv, (name,))]
-    return [*steps, (time.tzset, ())] if b"TZ" in wanted else steps
-
-
-def reset_signals() -> None:
-    """As exec does: handled signals to their default; ignored and blocked ones stay so."""
-    signal.set_wakeup_fd(-1)
-    for number in SIGNALS:
-        if callable(signal.getsignal(number)):
-            signal.signal(number, signal.SIG_DFL)
-
-
-def close_on_exec(keep: Iterable[int] = ()) -> None:
-    """Close every descriptor that is marked close-on-exec, but those in `keep`."""
-    kept = set(keep)
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
-        try:
-            if fd not in kept and fcntl.fcntl(fd, fcntl.F_GETFD) & fcntl.FD_CLOEXEC:
-                os.close(fd)
-        except OSError:  # listdir's own
-            continue
-
-
-def replace_environment(env: Mapping[str, str]) -> None:
-    """Make `env` the whole environment."""
-    # By the bytes that os.environ keeps: to decode all of them again for each job would cost a worker 30 us.
-    present: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
-    encode: Callable[[str], bytes] = os.environ.encodekey  # type: ignore[assignment]
-    wanted = {encode(name): encode(value) for name, value in env.items()}
-    zone = present.get(b"TZ")
-    for name in present.keys() - wanted.keys():
-        del os.environb[name]
-    for name, value in wanted.items():
-        if present.get(name) != value:
-            os.environb[name] = value
-    if zone != wanted.get(b"TZ"):
-        time.tzset()
-
-
-def fork(name: str, body: Callable[[], int]) -> int:
-    """Fork a child that runs `body` and exits with its code; return the child's pid.
-
-    In the child signals are as after exec, except that close-on-exec
-    descriptors are still open: `body` usually ends in `run`, which closes
-    them.  A Fatal of the body is reported under `name`.  OSError: no fork.
-    """
-    pids, problem = fork_each(name, [body])
-    if problem:
-        raise problem
-    return pids[0]
-
-
-def fork_each(
-    name: str, bodies: Iterable[Callable[[], int]], handlers: Mapping[int, Handler] | None = None
-) -> tuple[list[int], OSError | None]:
-    """`fork` for each of `bodies`; return the children's pids, and why there are no more of them.
-
-    handlers: of the signals that the children catch, whatever is caught here.
-
-    Children forked in a row share more memory: what a process writes to
-    between two forks, the first of these children has for itself alone.
-    """
-    caught = {number for number in SIGNALS if callable(signal.getsignal(number))}
-    # For these a moment of the default here would lose one: the child has to take it.
-    left = tuple((caught & IGNORED_BY_DEFAULT) - (handlers or {}).keys())
-    wanted: dict[int, Handler] = {
-        **dict.fromkeys(caught.difference(left), signal.SIG_DFL),
-        **(handlers or {}),
-    }
-    pids: list[int] = []
-    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, caught | wanted.keys())
-    # Done here, the children need not do it, and share the memory that it takes.
-    old_handlers = [(number, signal.signal(number, handler)) for number, handler in wanted.items()]
-    wakeup = signal.set_wakeup_fd(-1)
-    try:
-        for body in bodies:
-            pid = os.fork()
-            if pid == 0:
-                _be_child(name, body, left, old_mask)
-            pids.append(pid)
-    except OSError as error:
-        return pids, error
-    finally:
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        for number, handler in old_handlers:
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
-    return pids, None
-
-
-def _be_child(name: str, body: Callable[[], int], caught: Iterable[int], mask: Iterable[int]) -> NoReturn:
-    code = TEMPORARY
-    try:
-        freeze()  # the parent's garbage must not close descriptors here
-        for number in caught:
-            signal.signal(number, signal.SIG_DFL)
-        pthread_sigmask(SIG_SETMASK, mask)
-        code = outcome(name, body)
-    except Become as image:
-        code = follow(image)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def note_attributes(*classes: type) -> None:
-    """Have the interpreter look up what the methods of `classes` may ask of their objects.
-
-    It notes where it has found a name of a class, or that it has not.  What is
-    noted when a process forks, a child need not note in memory of its own.
-    """
-    for one in classes:
-        codes = [getattr(member, "__code__", None) for member in vars(one).values()]
-        for name in {*dir(one), *(name for code in codes if code for name in code.co_names)}:
-            getattr(one, name, None)
-
-
-def spawn(
-    argv: Sequence[str],
-    env: Mapping[str, str] | None = None,
-    fds: Mapping[int, int] | None = None,
-) -> int:
-    """Start `argv` as a child and return its pid.
-
-    `fds` maps the child's descriptor numbers to ours; whatever else is not
-    close-on-exec is inherited.  Raises OSError if there is no such program,
-    or no fork.
-    """
-    wanted = dict(fds or {})
-    # Of a path, posix_spawn itself says whether it can be run; PATH must be searched first.
-    file, module = (argv[0], own_module(argv[0])) if "/" in argv[0] else find(argv[0])
-    if module:
-        image = Become(module, file, argv, dict(os.environ) if env is None else env)
-
-        def body() -> int:
-            arrange(wanted)
-            raise image
-
-        return fork(os.path.basename(argv[0]), body)
-    return spawn_file(file, argv, environ if env is None else env, wanted)
-
-
-def spawn_file(
-    file: str,
-    argv: Sequence[str],
-    env: Mapping[str, str] | Mapping[bytes, bytes],
-    wanted: Mapping[int, int],
-    defaults: Sequence[int] = (),
-) -> int:
-    """As `spawn`, of a `file` that is none of the toolkit's.
-
-    defaults: what `not_ignored` found.  Who spawns often should say: to find it out
-    takes the child 60 system calls, for which this process waits.
-    """
-    # A source that is a target too is copied out of harm's way first.
-    spare = max([2, *wanted, *wanted.values()]) + 1
-    copies = {
-        source: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, spare)
-        for source in wanted.keys() & wanted.values()
-    }
-    try:
-        actions = [
-            (os.POSIX_SPAWN_DUP2, copies.get(source, source), target) for target, source in wanted.items()
-        ]
-        return os.posix_spawn(file, tuple(argv), env, file_actions=actions, setsigdef=defaults)
-    finally:
-        for copy in copies.values():
-            os.close(copy)
-
-
-def not_ignored() -> tuple[int, ...]:
-    """The signals that have their default action in what is executed now."""
-    return tuple(number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN)
-
-
-def arrange(fds: Mapping[int, int]) -> None:
-    """Make each descriptor of `fds` a copy of the one it maps to, whatever the order, for exec to inherit."""
-    spare = max([2, *fds, *fds.values()]) + 1
-    copies = {target: fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, spare) for target, source in fds.items()}
-    for target, copy in copies.items():
-        os.dup2(copy, target)
-        os.close(copy)
-
-
-def out_of_the_way(fd: int) -> int:
-    """Move a descriptor of the server's own to a number that no program means when it says 3, 6 or 7.
-
-    After a job the worker closes what the program has left open; what was
-    moved here before or during the job stays.
-    """
-    try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, OWN_FDS.start)
-    except OSError:  # a limit on descriptors below that
-        return fd
-    os.close(fd)
-    return moved
-
-
-def wait(pid: int) -> int:
-    """Wait for the child `pid`; return its exit code, or minus the signal that killed it."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def unable_to_run(name: str, error: OSError) -> Fatal:

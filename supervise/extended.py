@@ -11,7 +11,7 @@ import os
 import select
 import time
 
-from supervise import chain, details
+from supervise import children, details
 from supervise.details import Details
 from supervise.errors import reason
 from supervise.readiness import Newline, NotifySocket
@@ -75,7 +75,7 @@ class Extended:
 
     def spawn(self, phase: Phase, argv: tuple[str, ...]) -> int:
         if phase != "up":
-            pid = chain.spawn(argv)
+            pid = children.spawn(argv)
         else:
             pid = self._run_pid = self._spawn_run(argv)
             self._started = time.monotonic()
@@ -94,13 +94,13 @@ class Extended:
             env["NOTIFY_SOCKET"] = self._open_socket().name
         number = self._number("notification-fd")
         if number is None:
-            pid = chain.spawn(argv, env)
+            pid = children.spawn(argv, env)
             self._details.ready_since = None if asks else time.time_ns()  # nobody will say
             return pid
         write = self._newline.open()
         self._said.register(self._newline, select.EPOLLIN)
         try:
-            return chain.spawn(argv, env, {min(int(number), HIGHEST_DESCRIPTOR): write})
+            return children.spawn(argv, env, {min(int(number), HIGHEST_DESCRIPTOR): write})
         finally:
             os.close(write)
 
@@ -191,7 +191,7 @@ class Extended:
         if not _is_program("./notify"):
             return
         try:
-            chain.spawn(["./notify", SCRIPTS[phase], what, str(pid), str(code)])
+            children.spawn(["./notify", SCRIPTS[phase], what, str(pid), str(code)])
         except OSError as error:
             self._directory.warn(f"unable to run {self._directory.name}/notify: {reason(error)}")
 

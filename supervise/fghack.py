@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from supervise import chain
+from supervise import chain, children
 from supervise.program import Fatal, Usage, program, unable_to
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         watched, held = os.pipe()
     try:
         with unable_to("fork"):
-            pid = chain.fork("fghack", lambda: _run(argv, watched, held))
+            pid = children.fork("fghack", lambda: _run(argv, watched, held))
     finally:
         os.close(held)
     try:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     finally:
         os.close(watched)
     with unable_to("wait"):
-        code = chain.wait(pid)
+        code = children.wait(pid)
     if code < 0:
         raise Fatal("child crashed")
     return code

@@ -5,7 +5,7 @@ from __future__ import annotations
 from posix import environ, posix_spawn  # environ as chain has it
 from time import sleep
 
-from supervise import chain
+from supervise import chain, children
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Plain:
         return RUN
 
     def spawn(self, _phase: Phase, argv: tuple[str, ...]) -> int:
-        return chain.spawn(argv) if self._own else posix_spawn(argv[0], argv, environ)
+        return children.spawn(argv) if self._own else posix_spawn(argv[0], argv, environ)
 
     def adopt(self, _record: Status) -> None:
         pass

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import stat
 
-from supervise import chain
+from supervise import chain, children, descriptors
 from supervise.errors import reason
 from supervise.locks import lock_exnb
 from supervise.patience import patiently, pause, warn
@@ -236,10 +236,11 @@ class LogDirectory:
 
     def _processor_succeeds(self, processor: str) -> bool:
         pid = self._patiently(
-            "fork for processor in {}", lambda: chain.fork("multilog", lambda: self._run_processor(processor))
+            "fork for processor in {}",
+            lambda: children.fork("multilog", lambda: self._run_processor(processor)),
         )
         try:
-            code = chain.wait(pid)
+            code = children.wait(pid)
         except OSError as error:  # SIGCHLD was ignored when multilog started, say
             pause(f"wait failed for processor in {self._path}, pausing: {reason(error)}")
             return False
@@ -251,7 +252,7 @@ class LogDirectory:
         """In the child: become the processor."""
         with unable_to(f"run {processor}"):
             os.fchdir(self._directory)
-            chain.arrange(
+            descriptors.arrange(
                 {
                     0: self._open("previous", os.O_RDONLY | os.O_NONBLOCK),
                     1: self._open("processed", TRUNCATE),

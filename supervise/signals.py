@@ -1,4 +1,4 @@
-"""Signals as events: caught ones make a descriptor readable, for a selector to wait on."""
+"""Signals: what this process does with them, and caught ones as events, for a selector to wait on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,31 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType, TracebackType
 
-    from supervise.chain import Step
+    from supervise.steps import Step
 
     Handler = Callable[[int, FrameType | None], object] | int | None
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
+
+SIGNALS: tuple[int, ...] = tuple(signal.valid_signals())
+IGNORED_BY_DEFAULT = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
+
+
+def caught() -> set[int]:
+    """Those that have a handler."""
+    return {number for number in SIGNALS if callable(signal.getsignal(number))}
+
+
+def not_ignored() -> tuple[int, ...]:
+    """The signals that have their default action in what is executed now."""
+    return tuple(number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN)
+
+
+def reset() -> None:
+    """As exec does: handled signals to their default; ignored and blocked ones stay so."""
+    signal.set_wakeup_fd(-1)
+    for number in caught():
+        signal.signal(number, signal.SIG_DFL)
 
 
 class SignalPipe:

@@ -13,13 +13,13 @@ import os
 from posix import closerange, dup2, fchdir
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 
-from supervise import chain, title
-from supervise.chain import take
+from supervise import chain, children, title
 from supervise.descriptors import ranges_besides
 from supervise.errors import reason
 from supervise.habits import Plain
 from supervise.program import TEMPORARY, Fatal, say
 from supervise.signals import SignalPipe
+from supervise.steps import take
 from supervise.supervise import main, prepare
 from supervise.supervisor import Supervisor
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from supervise.signals import Handler
+    from supervise.steps import Step
 
 AT_ONCE = 24  # prepared before the first is forked, if there are descriptors enough
 MOST_OPEN = 8  # descriptors that are opened for one of them
@@ -90,7 +91,7 @@ class Start:
         self._target = target
         self._supervisor: Supervisor | None = None
         self._place = -1  # the service's directory
-        self._steps: list[chain.Step] = []  # that the child begins with
+        self._steps: list[Step] = []  # that the child begins with
 
     def prepare(self, heritage: Heritage, *, own: bool) -> bool:
         """Do here what the child need not do; False: it has to do all, and to say what is wrong."""
@@ -185,7 +186,7 @@ def _fork(group: Sequence[Start]) -> None:
         return
     gc.collect()
     gc.freeze()
-    pids, problem = chain.fork_each("svscan", [start.run for start in group], group[0].handlers)
+    pids, problem = children.fork_each("svscan", [start.run for start in group], group[0].handlers)
     for start, pid in zip(group, pids, strict=False):
         start.started(pid)
     for start in group:

@@ -30,7 +30,7 @@ import os
 import select
 import sys
 
-from supervise import chain
+from supervise import children, environment
 from supervise.errors import reason
 from supervise.program import TEMPORARY, Fatal, Usage, program, unable_to
 from supervise.signals import SignalPipe
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
     with unable_to(f"read {services}"):
         os.close(os.open(services, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
     own = os.path.dirname(os.path.abspath(sys.argv[0]))
-    chain.replace_environment({"PATH": f"{own}:{PLACES}"})
+    environment.replace({"PATH": f"{own}:{PLACES}"})
     if detaches:
         detach()
     else:
@@ -92,7 +92,7 @@ def end_leftovers(services: str) -> None:
     places = [f"{services}/{name}" for name in names]
     logs = [f"{place}/log" for place in places if os.path.isdir(f"{place}/log")]
     try:
-        chain.wait(chain.spawn(["svc", "-dx", *places, *logs]))
+        children.wait(children.spawn(["svc", "-dx", *places, *logs]))
     except OSError:  # nobody would see it; supervise itself reports a service that is locked
         pass
 
@@ -103,24 +103,24 @@ def keep(services: str) -> int:
     with SignalPipe([signal.SIGCHLD, *PASSED_ON]) as signals:
         source, sink = os.pipe2(os.O_CLOEXEC)
         try:
-            svscan = chain.spawn(["svscan", services], fds={1: sink, 2: sink})
+            svscan = children.spawn(["svscan", services], fds={1: sink, 2: sink})
             reader = ["env", "-", f"PATH={os.environ['PATH']}"]
             reader += ["readproctitle", "service", "errors:", ROOM]  # an exec, so that there is room
-            children = {svscan, chain.spawn(reader, fds={0: source})}
+            running = {svscan, children.spawn(reader, fds={0: source})}
         except OSError as error:
             raise Fatal(f"unable to start: {reason(error)}") from error
         finally:
             os.close(source)
             os.close(sink)
         code = 0
-        while children:
+        while running:
             select.select([signals], [], [])
             arrived = signals.arrived()
-            if svscan in children:
+            if svscan in running:
                 for number in arrived.intersection(PASSED_ON):
                     os.kill(svscan, number)
             for pid, status in ended():
-                children.discard(pid)
+                running.discard(pid)
                 if pid == svscan:
                     code = 0 if status == 0 else TEMPORARY
     return code

@@ -24,14 +24,15 @@ import socket
 import struct
 from array import array
 
-from supervise import chain, descriptors
+from supervise import children, descriptors, signals
+from supervise.steps import take
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable, Mapping, Sequence
 
-    from supervise.chain import Step
+    from supervise.steps import Step
 
     Handler = Callable[[bytes, list[int]], int]
 else:
@@ -47,10 +48,10 @@ MAX_JOB = 256 * 1024  # bytes; of one job, which travels as one datagram
 class Worker:
     """One child.  `fileno()` becomes readable when `report()` has something to say."""
 
-    def __init__(self, pid: int, channel: socket.socket) -> None:
+    def __init__(self, pid: int, channel: socket.socket, jobs: int) -> None:
         self.pid = pid
         self._channel = channel
-        self.jobs = 0  # handed over so far
+        self.jobs = jobs  # handed over so far
 
     @classmethod
     def start(cls, name: str, handler: Handler, surroundings: Surroundings) -> Worker:
@@ -63,10 +64,8 @@ class Worker:
     @classmethod
     def start_each(cls, name: str, births: Sequence[Birth]) -> tuple[list[Worker], OSError | None]:
         """Fork workers in a row; return them, and why there are no more.  The births are over then."""
-        pids, problem = chain.fork_each(name, [birth.work for birth in births])
-        workers = [cls(pid, birth.deliver()) for pid, birth in zip(pids, births, strict=False)]
-        for worker, birth in zip(workers, births, strict=False):
-            worker.jobs = birth.jobs
+        pids, problem = children.fork_each(name, [birth.work for birth in births])
+        workers = [cls(pid, birth.deliver(), birth.jobs) for pid, birth in zip(pids, births, strict=False)]
         for birth in births[len(pids) :]:
             birth.abandon()
         return workers, problem
@@ -149,33 +148,30 @@ class Birth:
 
     def work(self) -> int:
         """Do job after job; return the exit code, once the server wants no more of them."""
-        chain.take(self._steps)
+        take(self._steps)
         status = self._first() if self._first else None
         channel = _socket.socket(*KIND, self._channel)
-        if status is not None and not self._report(channel, status):
-            return self._status
+        end = None if status is None else self._report(channel, status)
         buffer = mmap.mmap(-1, MAX_JOB)  # takes memory only as far as a job fills it
-        while True:
+        while end is None:
             try:
                 size, rights, _, _ = channel.recvmsg_into([buffer], RIGHTS_SIZE, socket.MSG_CMSG_CLOEXEC)
             except ConnectionResetError:
                 return 0
             if not size:
                 return 0
-            if not self._report(channel, self._handler(buffer[:size], _descriptors(rights))):
-                return self._status
+            end = self._report(channel, self._handler(buffer[:size], _descriptors(rights)))
+        return end
 
-    def _report(self, channel: _socket.socket, status: int) -> bool:
-        """Be fit for the next job and say so; False: there will be none, and `_status` is the exit code."""
-        self._status = status
+    def _report(self, channel: _socket.socket, status: int) -> int | None:
+        """Be fit for the next job and say so; an exit code if there will be none."""
         if not self._surroundings.put_back():
-            return False
+            return status
         try:
             channel.send(STATUS.pack(status))
         except OSError:  # the server is gone
-            self._status = 0
-            return False
-        return True
+            return 0
+        return None
 
 
 def _descriptors(rights: Sequence[tuple[int, int, bytes]]) -> list[int]:
@@ -192,20 +188,19 @@ class Surroundings:
     """
 
     def __init__(self) -> None:
-        ignored = [number for number in chain.SIGNALS if signal.getsignal(number) == signal.SIG_IGN]
         self._handlers = {
-            **dict.fromkeys(chain.SIGNALS, signal.SIG_DFL),
-            **dict.fromkeys(ignored, signal.SIG_IGN),
+            number: signal.SIG_IGN if signal.getsignal(number) == signal.SIG_IGN else signal.SIG_DFL
+            for number in signals.SIGNALS
         }
         self._blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        self._home = chain.out_of_the_way(os.open(".", os.O_PATH | os.O_CLOEXEC))
+        self._home = descriptors.out_of_the_way(os.open(".", os.O_PATH | os.O_CLOEXEC))
         self._umask = os.umask(0)
         os.umask(self._umask)
         self._group = os.getpgrp()
         self._seconds = resource.getrlimit(resource.RLIMIT_CPU)[0]
         kept = descriptors.inheritable()
-        self._open = frozenset(map(str, kept))
-        self.channel = min(chain.OWN_FDS.stop, descriptors.limit()) - 1  # of each worker, to its server
+        self._kept = {*kept, *descriptors.OWN}
+        self.channel = min(descriptors.OWN.stop, descriptors.limit()) - 1  # of each worker, to its server
         self.ranges_besides = descriptors.ranges_besides([*kept, self._home, self.channel])
 
     def close(self) -> None:
@@ -226,17 +221,9 @@ class Surroundings:
             os.chdir("/")
         os.umask(self._umask)
         gc.collect(0)
-        self._close_the_rest()
+        descriptors.close_besides(self._kept)
         _reap()
         return os.getpgrp() == self._group and self._seconds == resource.RLIM_INFINITY
-
-    def _close_the_rest(self) -> None:
-        for name in os.listdir("/proc/self/fd"):
-            if name not in self._open and int(name) not in chain.OWN_FDS:
-                try:
-                    os.close(int(name))
-                except OSError:  # the listing's own
-                    pass
 
 
 def _reap() -> None:

@@ -15,7 +15,7 @@ from operator import add
 
 from cdblib import djb_hash
 
-from supervise.chain import out_of_the_way
+from supervise.descriptors import out_of_the_way
 from supervise.durable import write_all
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from supervise import chain
+from supervise import children
 from supervise.program import program, unable_to
 from ucspi import filtering, line_ends
 
@@ -31,7 +31,7 @@ def main(_: Sequence[str]) -> int:
 def talk() -> int:
     """Carry lines until descriptor 6 ends."""
     with unable_to("fork"):
-        typist = chain.fork("mconnect-io", _send_lines)
+        typist = children.fork("mconnect-io", _send_lines)
     old = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         filtering.copy(6, 1, bytes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import select
 
-from supervise import chain
+from supervise import chain, children, descriptors
 from supervise.program import unable_to
 
 TYPE_CHECKING = False
@@ -37,9 +37,9 @@ def run(name: str, argv: Sequence[str], towards: Watcher, back: Watcher) -> NoRe
         outward = os.pipe()
     try:
         with unable_to("fork"):
-            chain.fork(name, lambda: _copy_both(inward[1], outward[0], towards, back))
+            children.fork(name, lambda: _copy_both(inward[1], outward[0], towards, back))
         with unable_to("move descriptors"):
-            chain.arrange({0: inward[0], 1: outward[1]})
+            descriptors.arrange({0: inward[0], 1: outward[1]})
     finally:
         for fd in (*inward, *outward):
             if fd > 1:
@@ -49,7 +49,7 @@ def run(name: str, argv: Sequence[str], towards: Watcher, back: Watcher) -> NoRe
 
 
 def _copy_both(to_program: int, from_program: int, towards: Watcher, back: Watcher) -> int:
-    chain.close_on_exec(keep=[to_program, from_program])
+    descriptors.close_on_exec(keep=[to_program, from_program])
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     os.set_blocking(to_program, False)  # nobody else has this end
     copy_both(_Direction(0, to_program, towards), _Direction(from_program, 1, back))

@@ -15,7 +15,7 @@ import signal
 import time
 from functools import partial
 
-from supervise import chain
+from supervise import chain, children, descriptors
 from supervise.errors import reason
 from supervise.program import Become
 from supervise.signals import SignalPipe
@@ -225,7 +225,7 @@ class Server:
     def _delegate(self, fd: int, arrival: Arrival) -> int:
         """Hand the connection to a process, and return its pid; 0: hire one for it.  OSError: no fork."""
         if not self._service.reusable:
-            return chain.fork(self._policy.program, lambda: self._serve(fd, arrival))
+            return children.fork(self._policy.program, lambda: self._serve(fd, arrival))
         while self._idle:
             worker = self._idle.pop()
             try:
@@ -267,11 +267,11 @@ class Server:
         try:
             code = serve()
         except Become as image:
-            code = chain.follow(image, keep=chain.OWN_FDS)
+            code = chain.follow(image, keep=descriptors.OWN)
             if _rights() != self._rights:
                 raise SystemExit(code) from None  # fit for nobody else
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)  # so that the connection ends
-        chain.arrange({0: null, 1: null})
+        descriptors.arrange({0: null, 1: null})
         os.close(null)
         return code
 

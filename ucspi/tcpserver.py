@@ -76,7 +76,7 @@ import gc
 import os
 import socket
 
-from supervise import chain
+from supervise import chain, children, descriptors, signals
 from supervise.accounts import enter_group
 from supervise.errors import reason
 from supervise.numbers import leading_number
@@ -274,7 +274,7 @@ def _occupy_standard_descriptors() -> None:
 
 def _let_go_of_input_and_output() -> None:
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    chain.arrange({0: null, 1: null})
+    descriptors.arrange({0: null, 1: null})
     os.close(null)
 
 
@@ -287,7 +287,7 @@ class ProgramService:
         self._argv = tuple(argv)
         self._policy = policy
         self._env = dict(os.environ)
-        self._defaults = chain.not_ignored()
+        self._defaults = signals.not_ignored()
         self.reload()
         if policy.remote_host or policy.local_host is None:
             import ucspi.dns
@@ -328,7 +328,7 @@ class ProgramService:
             return None
         env, network = addresses.changed(self._env, changes), dict.fromkeys((0, 1), sock.fileno())
         try:
-            pid = chain.spawn_file(self._file, self._argv, env, network, self._defaults)
+            pid = children.spawn_file(self._file, self._argv, env, network, self._defaults)
         except OSError:
             return None  # a child says why
         visit.log_admitted(pid)

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 
-from supervise import chain
+from supervise import children, descriptors
 from supervise.program import TEMPORARY
 from ucspi.timed import LONGEST
 from ucspi.tls import TlsError
@@ -172,11 +172,11 @@ def serve(
     def body() -> int:
         for fd in ours:
             os.close(fd)
-        chain.arrange(dict(zip(numbers, (inward[0], outward[1]), strict=True)))
+        descriptors.arrange(dict(zip(numbers, (inward[0], outward[1]), strict=True)))
         return run()
 
     try:
-        pid = chain.fork(name, body)
+        pid = children.fork(name, body)
     except OSError:
         for fd in ours:
             os.close(fd)
@@ -188,6 +188,6 @@ def serve(
     try:
         Relay(session, network, *ours).run(timeout)
     finally:
-        code = chain.wait(pid)
+        code = children.wait(pid)
         signal.signal(signal.SIGPIPE, old)
     return code if code >= 0 else TEMPORARY

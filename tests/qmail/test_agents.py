@@ -9,7 +9,7 @@ import pytest
 
 from qmail import agents
 from qmail.agents import Agent, Agents
-from supervise import chain
+from supervise import children
 
 GETPW = ["qmail-getpw", "nosuchuser"]
 SOFT_AND_HARD = (200, 1000)  # open files
@@ -50,7 +50,7 @@ def started() -> Iterator[Started]:
     made.agents.close()
     for pid in made.children:
         try:
-            chain.wait(pid)
+            children.wait(pid)
         except ChildProcessError:  # the test has waited for it
             continue
 
@@ -105,13 +105,13 @@ def test_too_many_idle_workers_or_runs_of_one_are_not_kept(
 def test_an_executed_program_has_the_limits_it_is_to_have(started: Started) -> None:
     agent, said = started.run(["/bin/sh", "-c", "ulimit -S -n; ulimit -H -n"], None)
     assert agent.worker is None
-    assert (chain.wait(agent.pid), said) == (0, b"200\n1000\n")
+    assert (children.wait(agent.pid), said) == (0, b"200\n1000\n")
 
 
 def test_an_executed_program_gets_nothing_of_the_servers_but_what_it_needs(started: Started) -> None:
     inherited = {str(fd) for fd in range(4096) if is_inherited(fd)}
     agent, said = started.run(["/bin/ls", "/proc/self/fd"], None)
-    assert chain.wait(agent.pid) == 0
+    assert children.wait(agent.pid) == 0
     assert set(said.decode().split()) <= inherited | {"0", "1", "2", "3"}  # 3: the listing itself
 
 
@@ -127,4 +127,4 @@ def test_a_program_that_cannot_be_executed_gives_the_code_for_that(
     started: Started, name: str, code: int
 ) -> None:
     agent, said = started.run([name], None)
-    assert (chain.wait(agent.pid), said) == (code, b"")
+    assert (children.wait(agent.pid), said) == (code, b"")

@@ -13,7 +13,7 @@ import pytest
 from programs import environment, resolved, run
 from traces import Traced, needs_strace, strace
 
-from supervise import chain
+from supervise import chain, signals
 
 MESSAGE = b"From: a@b.c\nSubject: test\n\nline one\nFrom here\n"
 HEADER = b"Return-Path: <s@x.y>\nDelivered-To: joe@example.org\n"
@@ -325,7 +325,7 @@ def here(user: User, monkeypatch: pytest.MonkeyPatch) -> Iterator[Here]:
 
 def state() -> Sequence[object]:
     """What must be as before: descriptors, environment, signals."""
-    dispositions = [signal.getsignal(number) for number in chain.SIGNALS]
+    dispositions = [signal.getsignal(number) for number in signals.SIGNALS]
     return sorted(os.listdir("/proc/self/fd")), dict(os.environ), dispositions, signal.alarm(0)
 
 

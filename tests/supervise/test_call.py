@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from supervise import chain, errors
+from supervise import chain, environment, errors
 from supervise.program import Fatal, Program
 
 
@@ -18,7 +18,7 @@ def _as_before() -> Iterator[None]:
     argv, env = sys.argv, dict(os.environ)
     yield
     sys.argv = argv
-    chain.replace_environment(env)
+    environment.replace(env)
 
 
 def test_a_called_program_sees_its_arguments_and_environment() -> None:

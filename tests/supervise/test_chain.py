@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
@@ -10,7 +9,6 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,6 @@ from programs import BIN, environment, eventually, run, running
 
 from supervise import chain
 from supervise.program import Become
-from supervise.signals import SignalPipe
 
 THEIRS = Path("/usr/bin/envuidgid")
 
@@ -272,96 +269,6 @@ def test_run_raises_what_it_becomes(path: Path) -> None:
 # children
 
 
-def test_spawned_programs_of_either_kind_report_alike(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", environment()["PATH"])
-    assert chain.wait(chain.spawn(["sh", "-c", "exit 7"])) == 7
-    assert chain.wait(chain.spawn(["sh", "-c", "kill -9 $$"])) == -9
-    assert chain.wait(chain.spawn(["svok", str(tmp_path)])) == 100
-    with pytest.raises(FileNotFoundError):
-        chain.spawn(["no-such-program"])
-
-
-PERMUTED = """
-import os
-from supervise import chain
-files = {fd: os.open(name, os.O_RDONLY) for fd, name in zip((10, 11, 12), "abc")}
-for fd, file in files.items():
-    os.dup2(file, fd, inheritable=False)
-    os.close(file)
-"""
-
-
-@pytest.mark.parametrize("order", [*itertools.product((10, 11, 12), repeat=3)], ids=str)
-def test_descriptors_arrive_in_any_arrangement(tmp_path: Path, order: tuple[int, ...]) -> None:
-    wanted = dict(zip((10, 11, 12), order, strict=True))
-    inodes: dict[int, int] = {}
-    for number, letter in zip((10, 11, 12), "abc", strict=True):
-        (tmp_path / letter).write_text("")
-        inodes[number] = (tmp_path / letter).stat().st_ino
-    show = "import os; print([os.fstat(fd).st_ino for fd in (10, 11, 12)])"
-    code = f"{PERMUTED}\npid = chain.spawn([{sys.executable!r}, '-c', {show!r}], fds={wanted})\n"
-    arranged = f"chain.wait(pid)\nchain.arrange({wanted})\n{show}\n"
-    done = run(sys.executable, "-c", code + arranged, cwd=tmp_path)
-    line = f"{[inodes[source] for source in order]}\n"
-    assert done.stdout.decode() == line * 2, done.stderr
-    assert done.stderr == b""
-
-
-def test_input_and_output_can_change_places(tmp_path: Path) -> None:
-    (tmp_path / "in").write_text("line\n")
-    code = """
-import os, sys
-from supervise import chain
-os.dup2(os.open("out", os.O_WRONLY | os.O_CREAT), 0)
-os.dup2(os.open("in", os.O_RDONLY), 1)
-sys.exit(chain.wait(chain.spawn(["tai64n"], fds={0: 1, 1: 0})))
-"""
-    done = run(sys.executable, "-c", code, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert (tmp_path / "out").read_bytes()[25:] == b" line\n"
-
-
-def _fork(body: Callable[[], int]) -> int:
-    return chain.wait(chain.fork("test", body))
-
-
-def test_a_forked_body_has_its_parents_mask_but_not_its_handlers() -> None:
-    old = signal.signal(signal.SIGUSR1, lambda *_: None)
-    ignored = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-
-    def body() -> int:
-        good = (
-            signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL,
-            signal.getsignal(signal.SIGUSR2) == signal.SIG_IGN,
-            signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask | {signal.SIGHUP},
-        )
-        return 3 if all(good) else 4
-
-    try:
-        assert _fork(body) == 3
-        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask | {signal.SIGHUP}
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGUSR1, old)
-        signal.signal(signal.SIGUSR2, ignored)
-
-
-def test_a_body_that_fails_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
-    def fails() -> int:
-        raise chain.unable_to_run("x", OSError(2, "", "x"))
-
-    def breaks() -> int:
-        raise RuntimeError
-
-    assert _fork(fails) == 111
-    assert capfd.readouterr().err == "test: fatal: unable to run x: file does not exist\n"
-    assert _fork(breaks) == 111
-    assert "RuntimeError" in capfd.readouterr().err
-
-
 def test_no_interpreter_starts_between_programs_of_ours(tmp_path: Path) -> None:
     if not shutil.which("strace"):
         pytest.skip("strace is missing (Debian package strace)")
@@ -384,25 +291,3 @@ def test_all_programs_of_a_command_line_are_loaded_with_what_they_need_later() -
         "print(first.name, *(name in sys.modules for name in wanted))\n"
     )
     assert run("python", "-c", script).stdout == b"rblsmtpd True True True\n"
-
-
-def test_a_childs_death_is_not_lost_because_of_a_fork() -> None:
-    with SignalPipe([signal.SIGCHLD]) as signals:
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-        try:
-            first = os.fork()
-            if first == 0:
-                os._exit(0)
-            os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)  # its SIGCHLD waits, too
-            second = chain.fork("test", _sleep)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        arrived = signals.arrived()
-        os.kill(second, signal.SIGKILL)
-        assert (chain.wait(first), chain.wait(second)) == (0, -signal.SIGKILL)
-        assert arrived == {signal.SIGCHLD}
-
-
-def _sleep() -> int:
-    signal.pause()
-    return 0
