@@ -199,7 +199,7 @@ class Surroundings:
         self._group = os.getpgrp()
         self._seconds = resource.getrlimit(resource.RLIMIT_CPU)[0]
         kept = descriptors.inheritable()
-        self._kept = {*kept, *descriptors.OWN}
+        self._kept = {*kept, *descriptors.OWN, self._home}
         self.channel = min(descriptors.OWN.stop, descriptors.limit()) - 1  # of each worker, to its server
         self.ranges_besides = descriptors.ranges_besides([*kept, self._home, self.channel])
 
