@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def hand_over(mail_home: MailHome, message: bytes, envelope: bytes = ENVELOPE) -
     entry.end_message()
     entry.write_envelope(envelope)
     return entry.commit()
+
+
+def send(channel: socket.socket, said: bytes, message: bytes, envelope: bytes) -> None:
+    """Send a request with two files."""
+    with closing(parcel(message)) as one, closing(parcel(envelope)) as other:
+        socket.send_fds(channel, [said], [one.fd, other.fd])
 
 
 def ask(mail_home: MailHome, said: bytes, fds: list[int]) -> int:
@@ -115,7 +122,9 @@ def test_a_message_is_queued_for_its_sender(mail_home: MailHome, size: int) -> N
 def test_a_bad_envelope_has_qmail_queues_exit_code(mail_home: MailHome) -> None:
     assert hand_over(mail_home, b"x", b"F" + b"a" * 1003) == 11
     assert hand_over(mail_home, b"x", b"Tx\0") == 91
-    assert ask(mail_home, REQUEST, [parcel(b"x").fd, parcel(b"Fa\0").fd]) == 54
+    with connect(mail_home) as channel:
+        send(channel, REQUEST, b"x", b"Fa\0")
+        assert channel.recv(10) == bytes([54])
     assert mail_home.files() == []
 
 
@@ -162,8 +171,11 @@ def wrong_descriptors() -> dict[str, list[int]]:
 
 def test_wrong_descriptors_are_refused_and_forgotten(mail_home: MailHome, server: int) -> None:
     before = when_idle(server)
-    for what, fds in wrong_descriptors().items():
+    requests = wrong_descriptors()
+    for what, fds in requests.items():
         assert ask(mail_home, REQUEST, fds) != 0, what
+    for fd in set().union(*requests.values()):
+        os.close(fd)
     for said in (b"", b"x", b"queue 2", b"x" * 5000):
         assert_refused(mail_home, said)
     assert_serves(mail_home)
@@ -173,14 +185,15 @@ def test_wrong_descriptors_are_refused_and_forgotten(mail_home: MailHome, server
 
 def assert_refused(mail_home: MailHome, said: bytes) -> None:
     with connect(mail_home) as channel:
-        socket.send_fds(channel, [said or b"\0"], [parcel(b"x").fd, parcel(b"Fa\0\0").fd])
+        send(channel, said or b"\0", b"x", b"Fa\0\0")
         assert channel.recv(10) not in (b"\0", b"")
 
 
 @pytest.mark.usefixtures("server")
 def test_a_file_that_its_owner_may_still_change_is_read_by_a_child(mail_home: MailHome) -> None:
-    message, envelope = parcel(b"unsealed\n", sealed=False), parcel(ENVELOPE + b"\0", sealed=False)
-    assert ask(mail_home, REQUEST, [message.fd, envelope.fd]) == 0
+    files = closing(parcel(b"unsealed\n", sealed=False)), closing(parcel(ENVELOPE + b"\0", sealed=False))
+    with files[0] as message, files[1] as envelope:
+        assert ask(mail_home, REQUEST, [message.fd, envelope.fd]) == 0
     assert mail_home.queued()[0].message.endswith(b"unsealed\n")
 
 
@@ -201,7 +214,7 @@ def test_a_client_that_goes_at_once_is_no_trouble(mail_home: MailHome, server: i
         for _ in range(50):
             channel = connect(mail_home)
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0))
-            socket.send_fds(channel, [REQUEST], [parcel(b"x").fd, parcel(ENVELOPE + b"\0").fd])
+            send(channel, REQUEST, b"x", ENVELOPE + b"\0")
             channel.close()
     assert hand_over(mail_home, b"still there\n") == 0
     os.kill(server, 0)
@@ -306,7 +319,7 @@ def test_messages_that_come_together_are_on_disk_before_any_is_answered(mail_hom
         os.kill(server, signal.SIGSTOP)
         channels = [connect(mail_home) for _ in range(5)]
         for channel in channels:
-            socket.send_fds(channel, [REQUEST], [parcel(b"x").fd, parcel(ENVELOPE + b"\0").fd])
+            send(channel, REQUEST, b"x", ENVELOPE + b"\0")
         os.kill(server, signal.SIGCONT)
         assert [channel.recv(10) for channel in channels] == [b"\0"] * 5
         for channel in channels:

@@ -16,6 +16,7 @@ import pytest
 from programs import DEADLINE, eventually, run
 
 from supervise import chain
+from supervise.descriptors import OWN
 from supervise.workers import MAX_FDS, MAX_JOB, Surroundings, Worker
 
 Handler = Callable[[bytes, list[int]], int]
@@ -149,6 +150,25 @@ def test_what_a_program_leaves_is_tidied_up(mess: Callable[[], object]) -> None:
         signal.signal(signal.SIGUSR2, old)
     assert found[0] == found[1]
     assert children == ""
+
+
+def test_it_finds_its_way_home_though_its_server_has_many_descriptors() -> None:
+    def handler(_: bytes, fds: list[int]) -> int:
+        os.write(fds[0], os.fsencode(os.getcwd()) + b"\n")
+        os.close(fds[0])
+        os.chdir("/")
+        return 0
+
+    taken = [fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, number) for number in OWN]
+    try:
+        read, write = os.pipe()
+        with started(handler) as worker, os.fdopen(read, "rb") as said:
+            assert [answer(worker, b"x", write) for _ in range(3)] == [0, 0, 0]
+            os.close(write)
+            assert said.read().splitlines() == [os.fsencode(os.getcwd())] * 3
+    finally:
+        for fd in taken:
+            os.close(fd)
 
 
 @pytest.mark.parametrize(
