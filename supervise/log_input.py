@@ -31,13 +31,15 @@ class LogInput:
         self._unread = 0  # bytes that are known but still in the pipe
 
     def read(self, most: int) -> bytes:
-        """At most `most` bytes, nothing at the end; to be followed by `logged`.  OSError.
+        """At most `most` bytes, to be followed by `logged`; nothing at the end, which an error is, too.
 
         With little memory it reads little, without any it waits.
         """
         while True:
             try:
                 return self._peek(most) if most > LEAST else os.read(0, most)
+            except OSError:  # the original takes it so
+                return b""
             except MemoryError:
                 self.close()
                 if most <= LEAST:
@@ -45,9 +47,13 @@ class LogInput:
                 most = min(most, LEAST)
 
     def logged(self) -> None:
-        """Take out of the pipe what was read.  OSError."""
+        """Take out of the pipe what was read."""
         while self._unread:
-            self._unread -= len(os.read(0, self._unread))
+            try:
+                taken = os.read(0, self._unread)
+            except OSError:  # the next `read` says so, too
+                taken = b""
+            self._unread = self._unread - len(taken) if taken else 0  # another reader may have been quicker
 
     def close(self) -> None:
         """Forget what was copied; it is still in the pipe."""

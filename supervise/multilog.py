@@ -103,15 +103,12 @@ def read(source: LogInput, log: Log, signals: SignalPipe) -> None:
             if signal.SIGALRM in arrived:
                 log.rotate()
             continue
-        try:
-            chunk = source.read(1 if stopping else log.wants)  # after SIGTERM no byte beyond the line
-            if not chunk:
-                break
-            log.take(chunk)
-            source.logged()
-            log.settle()
-        except OSError:
+        chunk = source.read(1 if stopping else log.wants)  # after SIGTERM no byte beyond the line
+        if not chunk:
             break
+        log.take(chunk)
+        source.logged()
+        log.settle()
     log.end()
     log.settle()
 
