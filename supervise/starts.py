@@ -164,11 +164,12 @@ def start_all(starts: Iterable[Start], heritage: Heritage) -> None:
         return
     own = chain.preload("supervise") is main  # whichever is first in PATH today
     chain.note_attributes(Start, Supervisor, SignalPipe, Plain)
-    here = os.open(".", os.O_PATH | os.O_CLOEXEC)
+    here = _here() if own else -1
     ready: list[Start] = []
     while start:
-        prepared = start.prepare(heritage, own=own)
-        fchdir(here)
+        prepared = start.prepare(heritage, own=here >= 0)
+        if here >= 0:
+            fchdir(here)
         if prepared:
             ready.append(start)
         if not prepared or len(ready) == heritage.at_once:
@@ -178,7 +179,16 @@ def start_all(starts: Iterable[Start], heritage: Heritage) -> None:
             _fork([start])
         start = next(left, None)
     _fork(ready)
-    os.close(here)
+    if here >= 0:
+        os.close(here)
+
+
+def _here() -> int:
+    """The present directory; -1 if there is no descriptor left for it."""
+    try:
+        return os.open(".", os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 def _fork(group: Sequence[Start]) -> None:

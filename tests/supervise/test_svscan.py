@@ -247,6 +247,27 @@ def test_few_descriptors_are_for_the_logs_pipes_first(tmp_path: Path) -> None:
     assert lines(said) == []
 
 
+@pytest.mark.parametrize("limit", [28, 29, 30, 31])
+def test_without_a_descriptor_to_spare_it_goes_on(tmp_path: Path, limit: int) -> None:
+    for number in range(16):
+        for part in (f"s{number}", f"s{number}/log"):
+            (tmp_path / part).mkdir()
+            (tmp_path / part / "down").touch()
+    said = tmp_path / ".said"
+    limits = ("prlimit", f"--nofile={limit}:{limit}", program("svscan"))
+    with said.open("wb") as err, running(*limits, tmp_path, stderr=err) as svscan:
+        for _ in range(3):
+            many = len(eventually(lambda: lines(said)))  # there are no pipes for the last
+            svscan.send_signal(signal.SIGHUP)
+            eventually(partial(more_than, many, said))
+        assert alive(svscan.pid)
+    assert all("warning: unable to " in line for line in lines(said)), lines(said)
+
+
+def more_than(number: int, path: Path) -> bool:
+    return len(lines(path)) > number
+
+
 def test_a_supervise_shares_most_of_its_memory(tmp_path: Path) -> None:
     services = [service(tmp_path / f"s{number}") for number in range(20)]
     with running("svscan", tmp_path):
