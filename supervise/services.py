@@ -14,6 +14,7 @@ from supervise.starts import Start, warn
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from collections.abc import Callable
 else:
     import _signal as signal  # the same without enums, which cost time and memory
 
@@ -109,7 +110,7 @@ class Service:
         has the log not wait for the end of its input, 3 also kills the log.
         """
         if self.pid:
-            self._tell(self.pid, b"dx" if urgency == 1 else b"dxk")
+            self._tell(self.pid, lambda _: b"dx" if urgency == 1 else b"dxk")
             return self._log_again(self.pipe[0]) if self.pipe and not self.log_pid else []
         return self._end_log(urgency, *self.pipe) if self.pipe else None
 
@@ -124,7 +125,7 @@ class Service:
         if self.log_pid:
             if urgency == 1 and time.monotonic() > self._log_may_read_until:
                 urgency = 2  # it is stuck, or somebody whom the service left behind holds the pipe
-            self._tell(self.log_pid, (_last_orders(self.log_pid), b"dx", b"dxk")[urgency - 1])
+            self._tell(self.log_pid, (_last_orders, lambda _: b"dx", lambda _: b"dxk")[urgency - 1])
             return []
         if self._log_over or time.monotonic() > self._log_may_read_until or not unread:
             return None
@@ -133,17 +134,18 @@ class Service:
     def _log_again(self, source: int) -> list[Start]:
         return [self.log_start(source)] if time.monotonic() > self._log_began + PACE else []
 
-    def _tell(self, pid: int, commands: bytes) -> None:
-        """Write `commands` to the supervise `pid`, once; if it does not listen for long, signal it."""
+    def _tell(self, pid: int, orders: Callable[[str], bytes]) -> None:
+        """Give the supervise `pid` its `orders`, once; if it does not listen for long, signal it.
+
+        They are asked for with the directory that it supervises; OSError: not yet.
+        """
         told = self._told.setdefault(pid, Told())
-        if told.commands == commands:
-            return
+        directory = f"/proc/{pid}/cwd"
         try:
-            with open(
-                f"/proc/{pid}/cwd/{status.CONTROL}", "wb", buffering=0, opener=_without_waiting
-            ) as fifo:
-                fifo.write(commands)
-            told.commands = commands
+            commands = orders(directory)
+            if told.commands != commands:
+                _write(f"{directory}/{status.CONTROL}", commands)
+                told.commands = commands
         except OSError:  # it has not come so far yet, or never will
             told.failures += 1
             if told.failures == DEAF:
@@ -158,14 +160,20 @@ class Told:
         self.failures = 0
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags & ~os.O_CREAT & ~os.O_TRUNC | os.O_NONBLOCK)
-
-
-def _last_orders(pid: int) -> bytes:
-    """For a log: run once more, to the end of input, and leave; but stay down if it is to be down."""
+def _write(fifo: str, commands: bytes) -> None:
+    fd = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return b"x" if status.read(f"/proc/{pid}/cwd").want == "d" else b"ox"
+        os.write(fd, commands)
+    finally:
+        os.close(fd)
+
+
+def _last_orders(directory: str) -> bytes:
+    """For a log: run once more, to the end of input, and leave; but stay down if it is to be down."""
+    if not status.supervised(directory):
+        raise BlockingIOError  # what its record says is of an earlier life
+    try:
+        return b"x" if status.read(directory).want == "d" else b"ox"
     except (OSError, ValueError):
         return b"ox"
 
