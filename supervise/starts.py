@@ -9,6 +9,7 @@ stays small.
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 from posix import closerange, dup2, fchdir
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
@@ -25,7 +26,7 @@ from supervise.supervisor import Supervisor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from supervise.signals import Handler
     from supervise.steps import Step
@@ -60,6 +61,15 @@ class Heritage:
         if most < wanted:  # what there is, is for the logs' pipes
             self.at_once = 1
 
+    def steps(self, besides: Iterable[int] = ()) -> list[Step]:
+        """What leaves a child no more than that, and what it keeps `besides`."""
+        others = ranges_besides([*self.descriptors, *besides])
+        limits = self.limits_to_restore
+        return [
+            *((closerange, ends) for ends in others),
+            *([(setrlimit, (RLIMIT_NOFILE, limits))] if limits else []),
+        ]
+
     def restore(self) -> None:
         """Have no more of them than before."""
         if self.limits_to_restore:
@@ -84,103 +94,120 @@ class Start:
         started: Callable[[int], None],
     ) -> None:
         self.what = what
+        self.directory = directory
+        self.operand = operand
+        self.source = source
+        self.target = target
         self.started = started
-        self._directory = directory
-        self._operand = operand
-        self._source = source
-        self._target = target
-        self._supervisor: Supervisor | None = None
-        self._place = -1  # the service's directory
-        self._steps: list[Step] = []  # that the child begins with
 
-    def prepare(self, heritage: Heritage, *, own: bool) -> bool:
-        """Do here what the child need not do; False: it has to do all, and to say what is wrong."""
-        if own:
-            try:
-                os.chdir(self._directory)
-                self._supervisor = prepare(self._operand)
-                self._place = os.open(".", os.O_PATH | os.O_CLOEXEC)
-            except (Fatal, OSError, MemoryError):
-                self.close()
-        self._steps = [(dup2, (self._source, self._target))] if self._source >= 0 else []
-        supervisor = self._supervisor
-        if supervisor:
-            self._steps.append((fchdir, (self._place,)))
-        others = ranges_besides([*heritage.descriptors, *(supervisor.descriptors() if supervisor else ())])
-        self._steps += [(closerange, ends) for ends in others]
-        if heritage.limits_to_restore:
-            self._steps.append((setrlimit, (RLIMIT_NOFILE, heritage.limits_to_restore)))
-        if supervisor:
-            self._steps += title.steps(("supervise", self._operand))
-            self._steps += supervisor.signals.steps()
-        return supervisor is not None
+    def plumbing(self) -> list[Step]:
+        """What gives the child its end of a pipe."""
+        return [(dup2, (self.source, self.target))] if self.source >= 0 else []
+
+    def fail(self, doing: str, error: OSError) -> int:
+        warn(f"unable to {doing} {self.what}: {reason(error)}")
+        return TEMPORARY
+
+
+class Prepared:
+    """A child for which svscan has done all that comes before the start of the service.
+
+    Raises Fatal or OSError: the child is to try it itself, and to say what is wrong.
+    """
+
+    def __init__(self, start: Start, heritage: Heritage) -> None:
+        self.start = start
+        os.chdir(start.directory)
+        self._supervisor = supervisor = prepare(start.operand)
+        self.handlers = supervisor.signals.handlers
+        try:
+            self._place = os.open(".", os.O_PATH | os.O_CLOEXEC)  # the service's directory
+        except OSError:
+            supervisor.close()
+            raise
+        self._steps: list[Step] = [
+            *start.plumbing(),
+            (fchdir, (self._place,)),
+            *heritage.steps(supervisor.descriptors()),
+            *title.steps(("supervise", start.operand)),
+            *supervisor.signals.steps(),
+        ]
 
     def close(self) -> None:
-        """Leave what was prepared to the child, if there is one."""
-        if self._supervisor:
-            self._supervisor.close()
-        if self._place >= 0:
-            os.close(self._place)
-        self._supervisor, self._place = None, -1
+        """Leave all of it to the child, if there is one."""
+        self._supervisor.close()
+        os.close(self._place)
 
     def run(self) -> int:
         """What the child does."""
         try:
             take(self._steps)
         except OSError as error:
-            return self._fail("set up descriptors for", error)
-        supervisor = self._supervisor
-        if not supervisor:
-            return self._run_all()
-        supervisor.watch()
+            return self.start.fail("set up descriptors for", error)
+        self._supervisor.watch()
         return 0
 
-    def _run_all(self) -> int:
-        """What the child does if nothing could be done before."""
-        try:
-            os.chdir(self._directory)
-        except OSError as error:
-            return self._fail("switch to", error)
-        try:
-            chain.run(("supervise", self._operand))
-        except OSError as error:
-            return self._fail("start supervise", error)
 
-    def _fail(self, doing: str, error: OSError) -> int:
-        warn(f"unable to {doing} {self.what}: {reason(error)}")
-        return TEMPORARY
+class Unprepared:
+    """A child that does everything itself."""
 
-    @property
-    def handlers(self) -> dict[int, Handler]:
-        """The signals that the child catches."""
-        return self._supervisor.signals.handlers if self._supervisor else {}
+    handlers: Mapping[int, Handler] = {}
+
+    def __init__(self, start: Start, heritage: Heritage) -> None:
+        self.start = start
+        self._steps = [*start.plumbing(), *heritage.steps()]
+
+    def close(self) -> None:
+        """Nothing was opened for it."""
+
+    def run(self) -> int:
+        doing = "set up descriptors for"
+        try:
+            take(self._steps)
+            doing = "switch to"
+            os.chdir(self.start.directory)
+            doing = "start supervise"
+            chain.run(("supervise", self.start.operand))
+        except OSError as error:
+            return self.start.fail(doing, error)
 
 
 def start_all(starts: Iterable[Start], heritage: Heritage) -> None:
     """Start them from the present directory; warn of those that cannot be."""
     left = iter(starts)
-    start = next(left, None)
-    if not start:
+    first = next(left, None)
+    if not first:
         return
     own = chain.preload("supervise") is main  # whichever is first in PATH today
-    chain.note_attributes(Start, Supervisor, SignalPipe, Plain)
+    chain.note_attributes(Prepared, Supervisor, SignalPipe, Plain)
     here = _here() if own else -1
-    ready: list[Start] = []
-    while start:
-        prepared = start.prepare(heritage, own=here >= 0)
-        if here >= 0:
-            fchdir(here)
-        if prepared:
-            ready.append(start)
-        if not prepared or len(ready) == heritage.at_once:
-            _fork(ready)  # if it is not prepared, perhaps for lack of descriptors, that makes room
-            ready = []
-        if not prepared:
-            _fork([start])
-        start = next(left, None)
+    ready: list[Prepared] = []
+    many = 1  # the first few get the other processors to work
+    for start in itertools.chain((first,), left):
+        child = _prepared(start, heritage, here)
+        if child:
+            ready.append(child)
+            if len(ready) < many:
+                continue
+        _fork(ready)  # if this one is not prepared, perhaps for lack of descriptors, that makes room
+        if not child:
+            _fork([Unprepared(start, heritage)])
+        ready, many = [], min(2 * many, heritage.at_once)
     _fork(ready)
     if here >= 0:
         os.close(here)
+
+
+def _prepared(start: Start, heritage: Heritage, here: int) -> Prepared | None:
+    """None: it cannot be, or there is no way back `here`."""
+    if here < 0:
+        return None
+    try:
+        return Prepared(start, heritage)
+    except (Fatal, OSError, MemoryError):
+        return None
+    finally:
+        fchdir(here)
 
 
 def _here() -> int:
@@ -191,16 +218,16 @@ def _here() -> int:
         return -1
 
 
-def _fork(group: Sequence[Start]) -> None:
+def _fork(group: Sequence[Prepared | Unprepared]) -> None:
     if not group:
         return
     gc.collect()
     gc.freeze()
-    pids, problem = children.fork_each("svscan", [start.run for start in group], group[0].handlers)
-    for start, pid in zip(group, pids, strict=False):
-        start.started(pid)
-    for start in group:
-        start.close()
+    pids, problem = children.fork_each("svscan", [child.run for child in group], group[0].handlers)
+    for child, pid in zip(group, pids, strict=False):
+        child.start.started(pid)
+    for child in group:
+        child.close()
     if problem:
-        for start in group[len(pids) :]:
-            warn(f"unable to fork for {start.what}: {reason(problem)}")
+        for child in group[len(pids) :]:
+            warn(f"unable to fork for {child.start.what}: {reason(problem)}")
