@@ -28,6 +28,7 @@ import stat
 import struct
 
 from qmail.header.fields import Reader, contents_of
+from supervise import masks
 from supervise.durable import write_all
 from supervise.program import program
 
@@ -41,9 +42,8 @@ USER_PROCESS = 7
 LONGEST_USER = 32
 WIDTH = 78  # columns of the second line
 BLOCK = 65536
-PRINTABLE = bytes(range(32, 127))
-MASK_ADDRESS = bytes(c if c in PRINTABLE else ord("_") for c in range(256))
-MASK_TEXT = bytes(c if c in PRINTABLE else ord("/") for c in range(256))
+MASK_ADDRESS = masks.printable(b"_")
+MASK_TEXT = masks.printable(b"/")
 
 
 @program("qbiff")

@@ -23,6 +23,7 @@ import os
 from qmail import dates, home
 from qmail.queue_layout import Queue
 from qmail.sending.envelope import Records, TooLong
+from supervise import masks
 from supervise.durable import write_all
 from supervise.errors import reason
 from supervise.program import TEMPORARY, program
@@ -31,7 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-PRINTABLE = bytes(byte if 32 <= byte <= 126 else ord("_") for byte in range(256))
+PRINTABLE = masks.printable(b"_")
 CHUNK = 65536  # bytes
 
 

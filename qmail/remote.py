@@ -36,6 +36,7 @@ from qmail.exchangers import (
 )
 from qmail.smtp_client import Body, Encoder, PartialLine, Reply, ReplyReader, ReplyTooLong, Session
 from qmail.tcpto_table import Table
+from supervise import masks
 from supervise.durable import write_all
 from supervise.numbers import scan_ulong
 from supervise.program import program
@@ -172,7 +173,7 @@ def choose(host: bytes, route: Route | None) -> list[Exchanger]:
             return by_address(resolver, bracketed(name))
         nearer = before_me(by_mx(resolver, host), addresses.local_addresses())
     except NoSuchHost as error:
-        safe = bytes(byte if 33 <= byte <= 126 else ord("?") for byte in name)
+        safe = name.translate(masks.printable(b"?", besides=b" "))
         raise Abandon(b"DSorry, I couldn't find any host named " + safe + b". (#5.1.2)") from error
     except LookupLater as error:
         raise DNS_LATER from error

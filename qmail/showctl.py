@@ -22,6 +22,7 @@ from qmail import home as mail_home
 from qmail import roles
 from qmail.control import Controls
 from qmail.queue_layout import SPLIT, Queue
+from supervise import masks
 from supervise.durable import write_all
 from supervise.numbers import scan_ulong
 from supervise.program import TEMPORARY, program
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 BREAK, PATERNALISM, SPAWN_LIMIT = "-", 2, 120
 DEFAULT = b"(Default.) "
 TROUBLE = b"Oops! Trouble reading this file.\n"
-PRINTABLE = bytes(byte if 32 <= byte <= 126 else ord("?") for byte in range(256))
+PRINTABLE = masks.printable(b"?")
 
 LINES = {  # name: (stands control/me in for it?, default, what precedes the value)
     "bouncefrom": (False, "MAILER-DAEMON", "Bounce user name is "),

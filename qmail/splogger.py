@@ -26,6 +26,7 @@ import os
 import syslog
 import time
 
+from supervise import masks
 from supervise.numbers import scan_ulong
 from supervise.program import program
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 LONGEST = 799  # bytes of a piece
-PRINTABLE = bytes(byte if 32 <= byte <= 126 else ord("?") for byte in range(256))
+PRINTABLE = masks.printable(b"?")
 
 
 @program("splogger", resident=True, helps=False)

@@ -5,6 +5,7 @@ Here are only the rules; rblsmtpd asks.
 
 from __future__ import annotations
 
+from supervise import masks
 from ucspi import addresses
 
 TYPE_CHECKING = False
@@ -57,7 +58,7 @@ class Verdict:
     def reply(self) -> bytes:
         """The line that refuses: 451 to try again later, 553 never to."""
         code = b"451 " if self.kind == REJECT else b"553 "
-        return code + bytes(byte if 32 <= byte <= 126 else 63 for byte in self.text[:MAX_TEXT])
+        return code + self.text[:MAX_TEXT].translate(masks.printable(b"?"))
 
 
 def by_variable(value: bytes | None) -> Verdict | None:

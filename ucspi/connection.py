@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 
+from supervise import masks
 from supervise.errors import reason
 from supervise.numbers import leading_number
 from supervise.program import PERMANENT, TEMPORARY, say
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     Address = tuple[bytes, int]
 
-SAFE = bytes(c if 33 <= c <= 126 and c not in b"%:" else ord("?") for c in range(256))
+SAFE = masks.printable(b"?", besides=b" %:")
 SAFE_LENGTH = 100  # bytes of a name in the log
 CREDENTIALS = struct.Struct("=iII")  # SO_PEERCRED's pid, uid, gid
 NOWHERE = (addresses.ANY6, 0)

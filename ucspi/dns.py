@@ -75,14 +75,6 @@ class Resolver:
             raise answer
         return answer or ()
 
-    def ip4(self, name: Name) -> list[bytes]:
-        """The IPv4 addresses of `name`, in random order."""
-        return _shuffled(self._one(name, "A"))
-
-    def ip6(self, name: Name) -> list[bytes]:
-        """The IPv6 addresses of `name`, in random order."""
-        return _shuffled(self._one(name, "AAAA"))
-
     def ip(self, name: Name, want4: bool = True, want6: bool = True) -> list[bytes]:
         """The addresses of `name`, IPv6 first, each kind in random order.
 
@@ -101,10 +93,6 @@ class Resolver:
         zone = "in-addr.arpa" if len(address) == addresses.LENGTH4 else "ip6.arpa"
         names = self._one(addresses.reverse_labels(address) + zone, "PTR")
         return str(names[0]) if names else ""
-
-    def txt(self, name: Name) -> bytes:
-        """All TXT records of `name` run together, every unprintable byte a question mark."""
-        return printable(b"".join(self._one(name, "TXT")))
 
     def mx(self, name: Name) -> list[tuple[int, str]]:
         """The (preference, name) of each mail exchanger of `name`, in no order; "." is the root."""
@@ -125,11 +113,6 @@ class Resolver:
             if found:
                 return full, found
         return full, []
-
-
-def printable(data: bytes) -> bytes:
-    """`data` with a question mark for every byte that is not printable ASCII."""
-    return bytes(byte if 32 <= byte <= 126 else 63 for byte in data)
 
 
 def _shuffled(found: Sequence[bytes]) -> list[bytes]:

@@ -6,12 +6,10 @@ any order goes out, so that a delivery is in the log before it begins.
 
 from __future__ import annotations
 
+from supervise import masks
 from supervise.durable import write_all
 
-SAFE = bytes(
-    ord("/") if byte == ord("\n") else byte if 33 <= byte <= 126 and byte != ord("%") else ord("_")
-    for byte in range(256)
-)
+SAFE = masks.printable(b"_", besides=b" %")
 PLENTY = 60000  # bytes that wait at most
 
 
@@ -50,4 +48,4 @@ class Log:
 
 def safe(text: bytes) -> bytes:
     """`text` for the log: newlines as "/", all but printable ASCII (and %) as "_"."""
-    return text.translate(SAFE)
+    return text.replace(b"\n", b"/").translate(SAFE)

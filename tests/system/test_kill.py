@@ -140,8 +140,10 @@ def test_kills_at_any_moment_lose_nothing(instance: RunningInstance) -> None:
     chance = random.Random(seed)
     traffic = Traffic(instance)
     killed = [f"with KILL_SEED={seed}:"]
+    deadline = time.monotonic() + PATIENCE
     with traffic.flowing():
         while len(killed) <= RANDOM_KILLS:
+            assert time.monotonic() < deadline, killed
             alive = sorted(processes(instance).items())
             pid, name = chance.choice(alive) if alive else (0, "")
             if pid and kill(pid):  # there is nothing to kill until svscan looks around again
