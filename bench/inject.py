@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from qmail import queue_layout
+from qmail.queueing import queue_layout
 
 BIN = Path(sys.prefix) / "bin"
 ROUNDS = 60

@@ -11,9 +11,9 @@ from pathlib import Path
 from programs import eventually, running
 from queues import MailHome, make_home
 
-from qmail import enqueue, envelope
-from qmail.queue_socket import HandOver, connect
-from qmail.verdicts import Refused
+from qmail.queueing import enqueue, envelope
+from qmail.queueing.queue_socket import HandOver, connect
+from qmail.queueing.verdicts import Refused
 
 MESSAGE = b"Subject: x\n\n" + b"x" * 2036
 ENVELOPE = envelope.encode(b"a@b.c", [b"d@e.f"])

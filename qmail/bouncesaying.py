@@ -15,7 +15,7 @@ EXIT
 
 from __future__ import annotations
 
-from qmail import condition
+from qmail.local_delivery import condition
 from supervise.program import PERMANENT, Usage, program, say
 
 TYPE_CHECKING = False

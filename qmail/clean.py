@@ -29,7 +29,7 @@ import signal
 import time
 
 from qmail import home
-from qmail.queue_layout import Queue
+from qmail.queueing.queue_layout import Queue
 from supervise.durable import write_all
 from supervise.program import PERMANENT, TEMPORARY, program
 

@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import os
 
-from qmail import condition
-from qmail.redirect import redirect, required
+from qmail.local_delivery import condition
+from qmail.local_delivery.redirect import redirect, required
 from supervise.program import Usage, program, say, unable_to
 
 TYPE_CHECKING = False

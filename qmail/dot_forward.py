@@ -42,11 +42,12 @@ from __future__ import annotations
 
 import os
 
-from qmail import forward_file, home, piped
+from qmail import home, piped
 from qmail.control import Controls, read_file
-from qmail.forward_file import ForwardFile
 from qmail.header.tokens import Unparsable
-from qmail.redirect import redirect
+from qmail.local_delivery import forward_file
+from qmail.local_delivery.forward_file import ForwardFile
+from qmail.local_delivery.redirect import redirect
 from supervise.errors import reason
 from supervise.options import BadOption, Options
 from supervise.program import PERMANENT, TEMPORARY, Fatal, Usage, program, say, unable_to
@@ -189,8 +190,8 @@ def _cannot_run(name: str, error: OSError) -> Fatal:
 
 
 def _append(path: bytes) -> None:
-    from qmail import maildir, mbox
-    from qmail.delivery import Undelivered
+    from qmail.local_delivery import maildir, mbox
+    from qmail.local_delivery.delivery import Undelivered
 
     header = _variable(b"RPLINE") + _variable(b"DTLINE")
     try:

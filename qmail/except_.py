@@ -10,7 +10,7 @@ EXIT
 
 from __future__ import annotations
 
-from qmail import condition
+from qmail.local_delivery import condition
 from supervise.program import PERMANENT, Usage, program
 
 TYPE_CHECKING = False

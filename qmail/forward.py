@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 
-from qmail.redirect import redirect, required
+from qmail.local_delivery.redirect import redirect, required
 from supervise.program import program, say
 
 TYPE_CHECKING = False

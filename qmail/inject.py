@@ -61,13 +61,14 @@ from __future__ import annotations
 import os
 import time
 
-from qmail import enqueue, home
+from qmail import home
 from qmail.control import Controls, lookup_set, read_file, significant
 from qmail.header.addresses import TooLong
 from qmail.header.fields import Reader
 from qmail.header.rewriting import Rewriter
 from qmail.header.tokens import Unparsable, decode, tokenise, unquote
 from qmail.injection import Identity, Injection, Refused, Stamp, until_nul
+from qmail.queueing import enqueue
 from qmail.quoting import quote2
 from supervise.durable import write_all
 from supervise.options import BadOption, Options

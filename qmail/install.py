@@ -32,8 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from qmail import queue_layout
 from qmail.instance import Instance
+from qmail.queueing import queue_layout
 from supervise import children
 from supervise.program import PERMANENT, Fatal, program, say, unable_to
 

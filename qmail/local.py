@@ -24,9 +24,10 @@ import errno
 import os
 import time
 
-from qmail import dotqmail, home, instructions
-from qmail.delivery import Delivery, Undelivered
-from qmail.instructions import Instructions, Stop
+from qmail import home
+from qmail.local_delivery import dotqmail, instructions
+from qmail.local_delivery.delivery import Delivery, Undelivered
+from qmail.local_delivery.instructions import Instructions, Stop
 from supervise import chain, children, environment
 from supervise.errors import reason
 from supervise.options import BadOption, Options
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Iterator, Sequence
 
-    from qmail import enqueue
+    from qmail.queueing import enqueue
 else:
     import _signal as signal  # the same without enums, at a fifth of the time
 
@@ -49,9 +50,9 @@ REFUSALS = frozenset({100, 64, 65, 70, 76, 77, 78, 112})
 
 
 LATER = (
-    "qmail.maildir", "qmail.mbox", "qmail.enqueue", "qmail.intake", "qmail.bouncesaying",
-    "qmail.condredirect", "qmail.dot_forward", "qmail.except_", "qmail.forward", "qmail.preline",
-    "qmail.qreceipt",
+    "qmail.local_delivery.maildir", "qmail.local_delivery.mbox", "qmail.queueing.enqueue",
+    "qmail.queueing.intake", "qmail.bouncesaying", "qmail.condredirect", "qmail.dot_forward",
+    "qmail.except_", "qmail.forward", "qmail.preline", "qmail.qreceipt",
 )  # fmt: skip
 """What deliveries need on the way."""
 
@@ -173,7 +174,7 @@ class _Run:
         return DONE
 
     def _file(self, kind: str, path: bytes) -> None:
-        from qmail import maildir, mbox
+        from qmail.local_delivery import maildir, mbox
 
         delivery = self._delivery
         header = delivery.return_path + delivery.delivered_to
@@ -207,7 +208,7 @@ class _Run:
 
     def _forward(self) -> int:
         """Queue the message for the recipients; return the number of the process that did."""
-        from qmail import enqueue, envelope
+        from qmail.queueing import enqueue, envelope
 
         _rewind()
         before = dict(os.environ)

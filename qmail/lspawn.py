@@ -25,13 +25,14 @@ import grp
 import os
 import pwd
 
-from qmail import home, users_cdb
-from qmail.agents import NOT_ALLOWED, User
+from qmail import home
 from qmail.control import Controls
 from qmail.home import is_private
-from qmail.order_checks import Mess
-from qmail.orders import Order
-from qmail.spawner import DEFAULT_LIMIT, Run, Spawner, limit_of, preload
+from qmail.spawning import users_cdb
+from qmail.spawning.agents import NOT_ALLOWED, User
+from qmail.spawning.order_checks import Mess
+from qmail.spawning.orders import Order
+from qmail.spawning.spawner import DEFAULT_LIMIT, Run, Spawner, limit_of, preload
 from supervise.program import PERMANENT, program, unable_to
 from ucspi import cdb
 

@@ -33,8 +33,8 @@ import socket
 from qmail import home
 from qmail.control import Controls
 from qmail.netstrings import encode
-from qmail.queue_socket import Parcel
-from qmail.verdicts import (
+from qmail.queueing.queue_socket import Parcel
+from qmail.queueing.verdicts import (
     ADDRESS_TOO_LONG,
     BAD_CONTROL,
     BAD_ENVELOPE,

@@ -24,10 +24,10 @@ from __future__ import annotations
 import os
 
 from qmail import home
-from qmail.netstring_session import GONE, TROUBLE
-from qmail.qmqp import QmqpSession
-from qmail.received import Peer
-from qmail.reception import Lifetime, Reception
+from qmail.receiving.netstring_session import GONE, TROUBLE
+from qmail.receiving.qmqp import QmqpSession
+from qmail.receiving.received import Peer
+from qmail.receiving.reception import Lifetime, Reception
 from supervise.program import program
 
 TYPE_CHECKING = False

@@ -29,11 +29,11 @@ import os
 
 from qmail import home
 from qmail.control import Controls
-from qmail.netstring_session import GONE, TROUBLE
-from qmail.qmtp import QmtpSession
-from qmail.rcpthosts import RcptHosts
-from qmail.received import Peer
-from qmail.reception import Lifetime, Reception
+from qmail.receiving.netstring_session import GONE, TROUBLE
+from qmail.receiving.qmtp import QmtpSession
+from qmail.receiving.rcpthosts import RcptHosts
+from qmail.receiving.received import Peer
+from qmail.receiving.reception import Lifetime, Reception
 from qmail.smtp.policy import databytes
 from supervise.program import program
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 
 from qmail import dates, home
-from qmail.queue_layout import Queue
+from qmail.queueing.queue_layout import Queue
 from qmail.sending.envelope import Records, TooLong
 from supervise import masks
 from supervise.durable import write_all

@@ -21,11 +21,12 @@ from __future__ import annotations
 
 import os
 
-from qmail import enqueue, envelope, home
+from qmail import home
 from qmail.header.addresses import AsTheyAre, TooLong, rewritten
 from qmail.header.fields import Reader
 from qmail.header.tokens import Unparsable
 from qmail.injection import whole
+from qmail.queueing import enqueue, envelope
 from qmail.quoting import quote2
 from supervise.program import PERMANENT, TEMPORARY, Fatal, Usage, program
 

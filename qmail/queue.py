@@ -38,9 +38,10 @@ from __future__ import annotations
 
 import os
 
-from qmail import home, intake
-from qmail.envelope import EnvelopeReader
-from qmail.verdicts import INTERNAL_BUG, OUT_OF_MEMORY, READ_ERROR, TIMED_OUT, Refused
+from qmail import home
+from qmail.queueing import intake
+from qmail.queueing.envelope import EnvelopeReader
+from qmail.queueing.verdicts import INTERNAL_BUG, OUT_OF_MEMORY, READ_ERROR, TIMED_OUT, Refused
 from supervise.program import program, say
 
 TYPE_CHECKING = False
@@ -49,8 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-    from qmail.accept import Entry
-    from qmail.queue_socket import HandOver
+    from qmail.queueing.accept import Entry
+    from qmail.queueing.queue_socket import HandOver
 else:
     import _signal as signal  # the same without enums, which would cost 4 ms
 

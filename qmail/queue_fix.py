@@ -38,7 +38,7 @@ import stat
 from functools import partial
 
 from qmail import roles
-from qmail.queue_layout import DIRECTORIES, LOCK_FILES, TCPTO_SIZE, Owners, Queue
+from qmail.queueing.queue_layout import DIRECTORIES, LOCK_FILES, TCPTO_SIZE, Owners, Queue
 from supervise.durable import sync_directory
 from supervise.locks import lock_exnb
 from supervise.options import BadOption, Options

@@ -39,12 +39,13 @@ import socket
 import stat
 import time
 
-from qmail import home, queue_socket
-from qmail.accept import Entry, commit, refusing
-from qmail.envelope import EnvelopeReader
-from qmail.queue_clients import Client, Clients
-from qmail.queue_layout import Queue
-from qmail.verdicts import (
+from qmail import home
+from qmail.queueing import queue_socket
+from qmail.queueing.accept import Entry, commit, refusing
+from qmail.queueing.envelope import EnvelopeReader
+from qmail.queueing.queue_clients import Client, Clients
+from qmail.queueing.queue_layout import Queue
+from qmail.queueing.verdicts import (
     BAD_INTD,
     BAD_MESS,
     BAD_PID,

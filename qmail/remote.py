@@ -21,9 +21,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from qmail import home, qmtp_client
+from qmail import home
 from qmail.control import Controls, lookup_table
-from qmail.exchangers import (
+from qmail.remote_delivery import qmtp_client
+from qmail.remote_delivery.exchangers import (
     QMTP_PORT,
     Exchanger,
     LookupLater,
@@ -34,8 +35,16 @@ from qmail.exchangers import (
     by_address,
     by_mx,
 )
-from qmail.smtp_client import Body, Encoder, PartialLine, Reply, ReplyReader, ReplyTooLong, Session
-from qmail.tcpto_table import Table
+from qmail.remote_delivery.smtp_client import (
+    Body,
+    Encoder,
+    PartialLine,
+    Reply,
+    ReplyReader,
+    ReplyTooLong,
+    Session,
+)
+from qmail.remote_delivery.tcpto_table import Table
 from supervise import masks
 from supervise.durable import write_all
 from supervise.numbers import scan_ulong

@@ -21,10 +21,10 @@ import os
 
 from qmail import home
 from qmail.control import Controls
-from qmail.order_checks import Mess
-from qmail.orders import Order
-from qmail.queue_layout import TCPTO_SIZE
-from qmail.spawner import DEFAULT_LIMIT, Run, Spawner, limit_of, preload
+from qmail.queueing.queue_layout import TCPTO_SIZE
+from qmail.spawning.order_checks import Mess
+from qmail.spawning.orders import Order
+from qmail.spawning.spawner import DEFAULT_LIMIT, Run, Spawner, limit_of, preload
 from supervise.program import PERMANENT, TEMPORARY, program, unable_to
 
 TYPE_CHECKING = False

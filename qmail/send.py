@@ -42,7 +42,7 @@ import signal
 import time
 
 from qmail import home as mail_home
-from qmail.queue_layout import Queue
+from qmail.queueing.queue_layout import Queue
 from qmail.sending import channel
 from qmail.sending.arrivals import Arrivals
 from qmail.sending.backlog import Backlog

@@ -21,7 +21,7 @@ import os
 from qmail import home as mail_home
 from qmail import roles
 from qmail.control import Controls
-from qmail.queue_layout import SPLIT, Queue
+from qmail.queueing.queue_layout import SPLIT, Queue
 from supervise import masks
 from supervise.durable import write_all
 from supervise.numbers import scan_ulong

@@ -39,8 +39,8 @@ import os
 
 from qmail import home
 from qmail.control import Controls
-from qmail.received import Peer
-from qmail.reception import Reception
+from qmail.receiving.received import Peer
+from qmail.receiving.reception import Reception
 from qmail.smtp.policy import TIMEOUT, NoGreeting, Policy
 from qmail.smtp.session import NO_CONTROLS, Session
 from supervise.program import program

@@ -33,7 +33,8 @@ import os
 import select
 
 from qmail import home as mail_home
-from qmail import queue_socket, roles
+from qmail import roles
+from qmail.queueing import queue_socket
 from supervise import chain, children, descriptors
 from supervise.program import TEMPORARY, program
 

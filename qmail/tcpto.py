@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import time
 
-from qmail import home, tcpto_table
+from qmail import home
+from qmail.remote_delivery import tcpto_table
 from supervise.errors import reason
 from supervise.locks import lock_ex
 from supervise.program import TEMPORARY, program, say

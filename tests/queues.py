@@ -7,8 +7,8 @@ from pathlib import Path
 
 from programs import BIN, environment
 
-from qmail import queue_layout
-from qmail.queue_layout import Owners, Queue
+from qmail.queueing import queue_layout
+from qmail.queueing.queue_layout import Owners, Queue
 
 
 @dataclass(frozen=True, slots=True)

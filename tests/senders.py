@@ -15,7 +15,7 @@ from types import TracebackType
 from programs import BIN, DEADLINE, eventually
 from queues import MailHome
 
-from qmail.orders import NARROW, WIDE, Order, OrderReader, Report, announcement, encode_report
+from qmail.spawning.orders import NARROW, WIDE, Order, OrderReader, Report, announcement, encode_report
 
 LOCAL, REMOTE = 0, 1
 SUCCESS, DEFERRAL, FAILURE = b"Kdone\n", b"Znot yet\n", b"Dnever\n"

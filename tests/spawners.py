@@ -12,7 +12,7 @@ from pathlib import Path
 from programs import DEADLINE, environment, running
 from queues import MailHome
 
-from qmail.orders import Order, Report, ReportReader, announced, encode_order
+from qmail.spawning.orders import Order, Report, ReportReader, announced, encode_order
 
 MESSAGE = b"Subject: test\n\nhello\n"
 

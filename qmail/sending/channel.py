@@ -7,11 +7,11 @@ import os
 import select
 from typing import TYPE_CHECKING
 
-from qmail.orders import ReportReader, announced
+from qmail.spawning.orders import ReportReader, announced
 
 if TYPE_CHECKING:
-    from qmail.orders import Report
     from qmail.sending.jobs import Delivery
+    from qmail.spawning.orders import Report
 
 NAMES = (b"local", b"remote")
 ENOUGH = 32768  # bytes of orders that wait for a spawner; more deliveries do not start

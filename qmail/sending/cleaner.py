@@ -10,7 +10,7 @@ from supervise.durable import write_all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qmail.queue_layout import Queue
+    from qmail.queueing.queue_layout import Queue
     from qmail.sending.log import Log
 
 MOST_AT_ONCE = 500  # requests; they and their answers fit into the pipes, so nobody waits for ever

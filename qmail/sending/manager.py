@@ -20,13 +20,13 @@ from qmail.sending.store import Recipients
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from qmail.orders import Report
     from qmail.sending.arrivals import Arrivals, Preprocessed
     from qmail.sending.channel import Channel
     from qmail.sending.cleaner import Cleaner
     from qmail.sending.log import Log
     from qmail.sending.settings import Settings
     from qmail.sending.store import Store
+    from qmail.spawning.orders import Report
 
 MOST_WAITING = 10_000  # jobs of a channel that wait in memory for a slot
 MOST_REMEMBERED = 1000  # messages whose recipients need not be read back

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from qmail import enqueue
-from qmail.envelope import encode
-from qmail.received import FOR_BOUNCE
+from qmail.queueing import enqueue
+from qmail.queueing.envelope import encode
+from qmail.receiving.received import FOR_BOUNCE
 from qmail.sending.bounces import NOBODY, STRIPPED, before_copy, bounce_sender
 from qmail.sending.store import chunks
 
 if TYPE_CHECKING:
-    from qmail.enqueue import Message
+    from qmail.queueing.enqueue import Message
     from qmail.sending.bounces import Postmaster
     from qmail.sending.store import Store
 

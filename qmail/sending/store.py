@@ -17,7 +17,7 @@ from supervise.durable import sync_directory, write_all
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from qmail.queue_layout import Queue
+    from qmail.queueing.queue_layout import Queue
     from qmail.sending.log import Log
 
 CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC

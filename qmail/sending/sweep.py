@@ -11,7 +11,7 @@ from qmail.clean import OSSIFIED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from qmail.queue_layout import Queue
+    from qmail.queueing.queue_layout import Queue
     from qmail.sending.cleaner import Cleaner
     from qmail.sending.log import Log
 

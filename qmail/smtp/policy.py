@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qmail.control import lookup_set
-from qmail.rcpthosts import RcptHosts
+from qmail.receiving.rcpthosts import RcptHosts
 from supervise.numbers import leading_number
 
 TYPE_CHECKING = False

@@ -1,11 +1,11 @@
 """An SMTP session as qmail-smtpd holds it, without I/O (RFC 5321, 1870, 1652, 2920).
 
-qmail/incoming.py tells how a front end uses it.
+qmail/receiving/incoming.py tells how a front end uses it.
 """
 
 from __future__ import annotations
 
-from qmail.incoming import NEED_INPUT, Begin, Body, Close, End
+from qmail.receiving.incoming import NEED_INPUT, Begin, Body, Close, End
 from qmail.smtp import paths
 from qmail.smtp.data import DataDecoder, StrayNewline
 from ucspi import addresses
@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qmail.incoming import Event, NeedInput
+    from qmail.receiving.incoming import Event, NeedInput
     from qmail.smtp.policy import Policy
 
 MAX_HOPS = 100

@@ -12,7 +12,7 @@ from programs import eventually
 from queues import MailHome, make_home
 from senders import DEFERRAL, FAILURE, Sender, queue_message
 
-from qmail.queue_layout import Queue
+from qmail.queueing.queue_layout import Queue
 
 Damage = Callable[[Path], None]
 

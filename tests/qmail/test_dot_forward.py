@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from programs import run
 from queues import MailHome, make_home
 
-from qmail.forward_file import COMMAND, DIRECT, FILE, FORWARD, INCLUDE, ForwardFile
 from qmail.header.tokens import Unparsable
+from qmail.local_delivery.forward_file import COMMAND, DIRECT, FILE, FORWARD, INCLUDE, ForwardFile
 
 FROM, RETURN, DELIVERED = "From x\n", "Return-Path: <x>\n", "Delivered-To: me@h.org\n"
 MESSAGE = b"Subject: x\n\nbody\n"

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmail.envelope import EnvelopeReader
 from qmail.header.addresses import TooLong
 from qmail.header.fields import Reader
 from qmail.header.rewriting import Rewriter
 from qmail.header.tokens import tokenise
 from qmail.injection import HIDDEN, LONGEST_FIELD, Identity, Injection, Refused, Stamp, whole
+from qmail.queueing.envelope import EnvelopeReader
 
 rewriter = Rewriter(tokenise("@box"), tokenise(".example.org"), tokenise(".plus.net"))
 stamp = Stamp(812090813, 12345, b"id.example.org")

@@ -62,8 +62,8 @@ def user(tmp_path: Path) -> User:
 
 
 NAMED = (
-    "import os, sys; from qmail import maildir; maildir.NAMELESS = os.O_WRONLY | os.O_DIRECTORY;"
-    "from qmail.local import main; main()"
+    "import os, sys; from qmail.local_delivery import maildir;"
+    "maildir.NAMELESS = os.O_WRONLY | os.O_DIRECTORY; from qmail.local import main; main()"
 )
 """qmail-local, as on a file system without nameless files."""
 

@@ -15,9 +15,9 @@ from spawners import RunningSpawner, own_bin, put_message, put_program, spawner
 from traces import needs_strace
 
 from qmail import lspawn
-from qmail.agents import MOST_RUNS
 from qmail.home import LEDGER
-from qmail.orders import MAX_ORDER
+from qmail.spawning.agents import MOST_RUNS
+from qmail.spawning.orders import MAX_ORDER
 
 NOBODY = 65534
 

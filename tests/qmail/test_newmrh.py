@@ -10,7 +10,7 @@ from queues import MailHome, make_home
 from traces import needs_strace, strace
 
 from qmail.control import Controls
-from qmail.rcpthosts import RcptHosts, domains
+from qmail.receiving.rcpthosts import RcptHosts, domains
 
 
 @pytest.fixture

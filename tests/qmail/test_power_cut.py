@@ -23,7 +23,7 @@ SHUT_DOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, XFS_IOC_GOINGDOWN
 NOTHING_MORE = struct.pack("I", 2)  # not even the journal
 SENDER = """
 import os, sys
-from qmail import enqueue, envelope
+from qmail.queueing import enqueue, envelope
 for number in range(int(sys.argv[3])):
     name = b"%s.%d" % (os.fsencode(sys.argv[2]), number)
     message = enqueue.open_message(sys.argv[1])

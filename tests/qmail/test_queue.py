@@ -145,7 +145,7 @@ def test_a_limit_on_file_sizes_is_a_write_error(mail_home: MailHome) -> None:
 
 def patched(mail_home: MailHome, patch: str) -> subprocess.CompletedProcess[bytes]:
     """Run qmail-queue after a patch to it, for what cannot be made to happen from outside."""
-    code = f"import os\nfrom qmail import intake\n{patch}\nfrom qmail.queue import main\nmain()"
+    code = f"import os\nfrom qmail.queueing import intake\n{patch}\nfrom qmail.queue import main\nmain()"
     return subprocess.run(
         [sys.executable, "-c", code], stdin=subprocess.DEVNULL, env=mail_home.environment(),
         capture_output=True, timeout=60, check=False,

@@ -13,7 +13,7 @@ from programs import run
 from queues import MailHome, make_home
 from senders import Sender, queue_message
 
-from qmail.queue_layout import Queue
+from qmail.queueing.queue_layout import Queue
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def fix(path: Path, *options: str, stdin: bytes = b"") -> subprocess.CompletedPr
 
 @pytest.mark.parametrize("options", [(), ("-s", "7"), ("-b",)])
 def test_a_new_queue_is_like_one_of_qmail_install(tmp_path: Path, options: tuple[str, ...]) -> None:
-    from qmail.queue_layout import create
+    from qmail.queueing.queue_layout import create
 
     assert fix(tmp_path / "made", *options).returncode == 0
     create(str(tmp_path / "expected"), split=7 if "-s" in options else 23, big_todo="-b" in options)

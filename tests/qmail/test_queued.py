@@ -20,10 +20,10 @@ from programs import BIN, eventually, run, running
 from queues import MailHome, make_home
 from traces import needs_strace
 
-from qmail import queue_socket
-from qmail.queue_layout import Owners
-from qmail.queue_socket import REQUEST, HandOver, Parcel
-from qmail.verdicts import Refused
+from qmail.queueing import queue_socket
+from qmail.queueing.queue_layout import Owners
+from qmail.queueing.queue_socket import REQUEST, HandOver, Parcel
+from qmail.queueing.verdicts import Refused
 
 ENVELOPE = b"Fa@b.c\0Td@e.f\0"
 

@@ -25,7 +25,7 @@ from queues import MailHome, make_home
 from smtp_servers import SILENCE, Server, smtp_server
 from two_hosts import TwoHosts, two_hosts
 
-from qmail import tcpto_table
+from qmail.remote_delivery import tcpto_table
 
 MESSAGE = b"Subject: x\n\n.dot\nbody\n"
 WIRE = b"Subject: x\r\n\r\n..dot\r\nbody\r\n"

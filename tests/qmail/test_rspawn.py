@@ -11,7 +11,7 @@ from queues import MailHome, make_home
 from spawners import own_bin, put_message, put_program, spawner
 
 from qmail import rspawn
-from qmail.orders import MAX_TEXT
+from qmail.spawning.orders import MAX_TEXT
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from programs import eventually
 from queues import MailHome, make_home
 from senders import DEFERRAL, FAILURE, SUCCESS, Sender, queue_message
 
-from qmail.orders import Order, Report, encode_report
-from qmail.queue_layout import Queue
+from qmail.queueing.queue_layout import Queue
+from qmail.spawning.orders import Order, Report, encode_report
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from programs import BIN, environment, resolved, run
 from queues import MailHome, make_home
 from traces import needs_strace, strace
 
-from qmail import newu, users_cdb
-from qmail.users_cdb import Assignment, Incomplete
+from qmail import newu
+from qmail.spawning import users_cdb
+from qmail.spawning.users_cdb import Assignment, Incomplete
 from supervise.program import Fatal
 
 FIELDS = b"joe:1:2:/h:-:pre:"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pieces import cut
 
 from qmail.control import Controls
-from qmail.incoming import Begin, Body, Close, End, NeedInput
+from qmail.receiving.incoming import Begin, Body, Close, End, NeedInput
 from qmail.smtp.policy import NoGreeting, Policy
 from qmail.smtp.session import Session
 

@@ -1,0 +1,1 @@
+"""How a message gets into the queue: the commit, those who may make it and those who ask for it."""
