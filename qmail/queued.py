@@ -158,14 +158,7 @@ class Server:
         return signal.SIGTERM not in arrived
 
     def _reap(self) -> None:
-        while self._children:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                self._children.clear()
-                return
-            if not pid:
-                return
+        for pid, _ in children.ended():
             self._children.pop(pid, None)
 
     def _welcome(self) -> None:

@@ -16,7 +16,7 @@ from supervise.program import TEMPORARY, Become, outcome
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from signal import SIG_SETMASK, pthread_sigmask
     from typing import NoReturn
 
@@ -151,3 +151,21 @@ def spawn_file(
 def wait(pid: int) -> int:
     """Wait for the child `pid`; return its exit code, or minus the signal that killed it."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def ended() -> Iterator[tuple[int, int]]:
+    """The children that have ended, and how: (pid, wait status).  Never waits for another one."""
+    try:
+        while (found := os.waitpid(-1, os.WNOHANG)) != (0, 0):
+            yield found
+    except ChildProcessError:
+        pass
+
+
+def any_left() -> bool:
+    """Has this process a child, be it one that has ended?"""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True

@@ -7,7 +7,7 @@ import os
 import select
 from time import monotonic, time_ns  # by name: a look into a module is one more page to copy
 
-from supervise import adoption
+from supervise import adoption, children
 from supervise.errors import reason
 from supervise.lifecycle import State, step
 from supervise.program import say
@@ -184,13 +184,7 @@ class Supervisor:
 
     def reap(self) -> None:
         """Take notice of every child that has ended."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
+        for pid, status in children.ended():
             if pid == self.child and self.orphan < 0:
                 self.ended(pid, status)
 

@@ -38,7 +38,7 @@ import select
 import stat
 import time
 
-from supervise import descriptors
+from supervise import children, descriptors
 from supervise.errors import reason
 from supervise.program import program, unable_to
 from supervise.services import Service
@@ -119,15 +119,9 @@ class Scanner:
         if arrived & set(ENDING):
             self._urgency = min(self._urgency + 1, 3)
 
-    def _reap(self) -> bool:
-        """Take notice of what has ended; False if there are no children left."""
-        while True:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return False
-            if not pid:
-                return True
+    def _reap(self) -> None:
+        """Take notice of what has ended."""
+        for pid, _ in children.ended():
             any(service.ended(pid) for service in self._services.values())
 
     def _look(self) -> None:
@@ -175,8 +169,9 @@ class Scanner:
         except ProcessLookupError:
             return
         deadline = time.monotonic() + LAST_WORDS
-        while self._reap() and time.monotonic() < deadline:
+        while children.any_left() and time.monotonic() < deadline:
             self._wait(MOMENT)
+            self._reap()
 
 
 def _in_background() -> bool:

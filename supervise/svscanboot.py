@@ -119,21 +119,8 @@ def keep(services: str) -> int:
             if svscan in running:
                 for number in arrived.intersection(PASSED_ON):
                     os.kill(svscan, number)
-            for pid, status in ended():
+            for pid, status in children.ended():
                 running.discard(pid)
                 if pid == svscan:
                     code = 0 if status == 0 else TEMPORARY
     return code
-
-
-def ended() -> list[tuple[int, int]]:
-    """The children that have ended, and how: (pid, wait status)."""
-    found: list[tuple[int, int]] = []
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return found
-        if not pid:
-            return found
-        found.append((pid, status))

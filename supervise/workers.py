@@ -222,14 +222,6 @@ class Surroundings:
         os.umask(self._umask)
         gc.collect(0)
         descriptors.close_besides(self._kept)
-        _reap()
-        return os.getpgrp() == self._group and self._seconds == resource.RLIM_INFINITY
-
-
-def _reap() -> None:
-    """Forget children that the program did not wait for."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
+        for _ in children.ended():  # whom the program did not wait for
             pass
-    except ChildProcessError:
-        pass
+        return os.getpgrp() == self._group and self._seconds == resource.RLIM_INFINITY

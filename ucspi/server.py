@@ -324,14 +324,11 @@ class Server:
         return signal.SIGTERM in arrived
 
     def _reap(self) -> None:
-        try:
-            while (ended := os.waitpid(-1, os.WNOHANG)) != (0, 0):
-                self._stale.discard(ended[0])
-                for worker in [worker for worker in self._workers.values() if worker.pid == ended[0]]:
-                    self._dismiss(worker)  # a child of its own may still hold the channel
-                self._end(*ended)
-        except ChildProcessError:
-            pass
+        for pid, status in children.ended():
+            self._stale.discard(pid)
+            for worker in [worker for worker in self._workers.values() if worker.pid == pid]:
+                self._dismiss(worker)  # a child of its own may still hold the channel
+            self._end(pid, status)
 
     def _reload(self) -> None:
         self._service.reload()

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from qmail.spawning.agents import Agent, Agents, User
 from qmail.spawning.order_checks import Mess, Unopened, refusal
 from qmail.spawning.orders import MOST_SLOTS, Order, OrderReader, Report, announcement, encode_report
-from supervise import chain
+from supervise import chain, children
 from supervise.durable import write_all
 from supervise.errors import temporary
 from supervise.signals import SignalPipe
@@ -286,13 +286,7 @@ class Spawner:
 
     def _reap(self, deaths: SignalPipe) -> None:
         deaths.arrived()
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
+        for pid, status in children.ended():
             delivery = self._working.pop(pid, None)
             if delivery:
                 self._died(delivery, os.waitstatus_to_exitcode(status))

@@ -104,6 +104,33 @@ def test_a_body_that_fails_is_reported(capfd: pytest.CaptureFixture[str]) -> Non
     assert "RuntimeError" in capfd.readouterr().err
 
 
+ENDED = """
+import os, signal
+from supervise import children
+
+def sleep():
+    signal.pause()
+    return 0
+
+print(children.any_left(), list(children.ended()))
+stays = children.fork("test", sleep)
+print(children.any_left(), list(children.ended()))
+gone = [children.fork("test", lambda code=code: code) for code in (3, 4)]
+for pid in gone:
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+print(sorted(children.ended()) == sorted(zip(gone, (3 << 8, 4 << 8))), children.any_left())
+os.kill(stays, signal.SIGKILL)
+os.waitid(os.P_PID, stays, os.WEXITED | os.WNOWAIT)
+print(children.any_left(), list(children.ended()) == [(stays, signal.SIGKILL)], children.any_left())
+"""
+
+
+def test_each_child_that_has_ended_is_reported_once() -> None:
+    done = run(sys.executable, "-c", ENDED)
+    assert done.stdout.decode().splitlines() == ["False []", "True []", "True True", "True True False"]
+    assert done.stderr == b""
+
+
 DEATH_BEFORE_FORK = """
 import os, signal
 from supervise import children
