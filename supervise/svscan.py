@@ -126,16 +126,16 @@ class Scanner:
 
     def _look(self) -> None:
         """Start what is new, and what has ended; forget what is gone."""
-        for service in self._services.values():
-            service.active = False
         try:
             with os.scandir(".") as entries:
-                for entry in entries:
-                    if not entry.name.startswith("."):
-                        self._take_up(entry)
-        except OSError as error:
+                found = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:  # no descriptors, say: those that it knows still run
             warn(f"unable to read directory: {reason(error)}")
-            return
+        else:
+            for service in self._services.values():
+                service.active = False
+            for entry in found:
+                self._take_up(entry)
         active = [service for service in self._services.values() if service.active]
         start_all((start for service in active for start in service.missing()), self._heritage)
         for key, service in list(self._services.items()):

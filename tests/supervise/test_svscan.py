@@ -287,8 +287,16 @@ def test_without_a_descriptor_to_spare_it_goes_on(tmp_path: Path, limit: int) ->
             many = len(eventually(lambda: lines(said)))  # there are no pipes for the last
             svscan.send_signal(signal.SIGHUP)
             eventually(partial(more_than, many, said))
+        name, victim = next(found for found in supervises(svscan.pid).items() if not found[0].endswith("log"))
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: supervises(svscan.pid).get(name, victim) != victim, f"{name} again")
         assert alive(svscan.pid)
     assert [line for line in lines(said) if "warning: unable to " not in line] == []
+
+
+def supervises(svscan: int) -> dict[str, int]:
+    """Their pids by their command lines."""
+    return {line: pid for pid in of_session(svscan) if (line := command_line(pid)).startswith("supervise ")}
 
 
 def more_than(number: int, path: Path) -> bool:
