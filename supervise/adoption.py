@@ -19,25 +19,33 @@ if TYPE_CHECKING:
 SLACK = 2.0  # seconds between the start of a process and the record of it, at most
 
 
-def survivor() -> tuple[Status, int] | None:
-    """The record of the present directory's service and a pidfd of it, if it still runs; else None.
+def survivor(directory: str = ".") -> tuple[Status, int] | None:
+    """The record of the service in `directory` and a pidfd of it, if it still runs; else None.
 
     Ask only while holding supervise/lock.  The process is the service's if it
     has the pid of the record, and started when the record says.  The caller
     closes the pidfd, which becomes readable when the process ends.
     """
     try:
-        record = status.read()
+        record = status.read(directory)
         if not record.pid:
             return None
         handle = os.pidfd_open(record.pid)
-    except (OSError, ValueError):
+    except (OSError, ValueError, OverflowError):  # no process can have such a pid
         return None
     began = _start_of(record.pid)
     if began is None or abs(began - record.when / SECOND) > SLACK:
         os.close(handle)
         return None
     return record, handle
+
+
+def survives(directory: str) -> bool:
+    """Does the service in `directory` still run, though its supervise does not?"""
+    found = survivor(directory)
+    if found:
+        os.close(found[1])
+    return found is not None
 
 
 def _start_of(pid: int) -> float | None:

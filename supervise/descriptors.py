@@ -36,8 +36,11 @@ def close_besides(keep: Container[int]) -> None:
 
 
 def _listed() -> Iterable[int]:
-    """Those that are open, and the one that listed them, which no longer is."""
-    return map(int, os.listdir("/proc/self/fd"))
+    """Those that are open, and the one that listed them, which no longer is; else all that there may be."""
+    try:
+        return map(int, os.listdir("/proc/self/fd"))
+    except OSError:
+        return range(limit())
 
 
 def _close(fds: Iterable[int]) -> None:
@@ -76,6 +79,16 @@ def arrange(fds: Mapping[int, int]) -> None:
     for target, copy in copies.items():
         os.dup2(copy, target)
         os.close(copy)
+
+
+def above_the_standard_ones(fd: int) -> int:
+    """Move a close-on-exec descriptor from where input or output is expected, but was closed."""
+    if fd > 2:
+        return fd
+    try:
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+    finally:
+        os.close(fd)
 
 
 def out_of_the_way(fd: int) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FILE = "supervise/details"
 LONGEST = 4096  # bytes
+LAST = 1 << 63  # nanoseconds; the year 2262
 LONGEST_REMARK = 200  # characters
 
 
@@ -25,7 +26,7 @@ class Details:
 
     phase: down, waiting (to start), starting, up, finishing or stopping.
     ready_since: None if it is not ready.  last_end: how the last run ended, as
-    `exit 3`, `signal 9` or `never`.  starts_at: while it waits.  failed: it
+    `exit 3`, `signal 9`, `unknown` or `never`.  starts_at: while it waits.  failed: it
     will not be run again until svc says so.  remark: the service's own words.
     """
 
@@ -84,7 +85,12 @@ def plain(record: Status) -> Details:
 
 
 def _moment(facts: dict[str, str], name: str) -> int | None:
-    return int(facts[name]) if name in facts else None
+    if name not in facts:
+        return None
+    moment = int(facts[name])
+    if not 0 <= moment <= LAST:
+        raise ValueError(f"no moment: {moment}")
+    return moment
 
 
 def write(details: Details) -> None:

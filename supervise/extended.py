@@ -61,13 +61,13 @@ class Extended:
     def argv(self, phase: Phase) -> tuple[str, ...] | None:
         if phase == "up":
             return ("./run",)
-        if phase in ("starting", "stopping"):
-            wanted = self._fresh == (phase == "starting")
-            self._fresh = phase == "stopping"
-            if not wanted:
-                return None
+        if phase in ("starting", "stopping") and self._fresh != (phase == "starting"):
+            return None
         script = f"./{SCRIPTS[phase]}"
-        if not _is_program(script):
+        is_there = _is_program(script)
+        if phase == "stopping" or not is_there:
+            self._fresh = phase == "stopping"
+        if not is_there:
             return None
         if phase == "finishing":
             return script, *map(str, self._end), self._directory.name
@@ -77,16 +77,21 @@ class Extended:
         if phase != "up":
             pid = children.spawn(argv)
         else:
-            pid = self._run_pid = self._spawn_run(argv)
             self._started = time.monotonic()
+            pid = self._run_pid = self._spawn_run(argv)
+        if phase == "starting":
+            self._fresh = False
         self._details.failed = False
         self._notify(phase, "start", pid, 0)
         return pid
 
-    def adopt(self, record: Status) -> None:
+    def adopt(self, record: Status) -> Phase:
         self._details = details.read(record.when) or details.plain(record)
+        if self._details.phase == "starting":
+            return "starting"
         self._run_pid = record.pid
         self._fresh = False
+        return "up"
 
     def _spawn_run(self, argv: Sequence[str]) -> int:
         env, asks = dict(os.environ), os.path.exists("notify-socket")
@@ -110,13 +115,15 @@ class Extended:
             self._said.register(self._socket, select.EPOLLIN)
         return self._socket
 
-    def ended(self, phase: Phase, pid: int, status: int) -> Event:
-        code, number = _how(status)
+    def ended(self, phase: Phase, pid: int, status: int | None) -> Event:
+        if status is None and phase == "starting":
+            return "no fork"  # to be run again, since nobody knows whether it has done its work
+        code, number = _how(status or 0)
         if pid:
             self._notify(phase, "killed" if number else "exit", pid, number or code)
         if phase == "up":
             self._end = (KILLED if number else code), number
-            self._details.last_end = f"signal {number}" if number else f"exit {code}"
+            self._details.last_end = _told(status)
             self._details.ready_since = None
             self._details.remark = ""
             self._run_pid = 0
@@ -211,6 +218,14 @@ class Extended:
 
 def _is_program(path: str) -> bool:
     return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def _told(status: int | None) -> str:
+    """How a run ended, for the details."""
+    if status is None:
+        return "unknown"
+    code, number = _how(status)
+    return f"signal {number}" if number else f"exit {code}"
 
 
 def _how(status: int) -> tuple[int, int]:

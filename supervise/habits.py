@@ -23,11 +23,11 @@ if TYPE_CHECKING:
         def spawn(self, phase: Phase, argv: tuple[str, ...], /) -> int:
             """Start it and return its pid.  OSError."""
 
-        def adopt(self, record: Status, /) -> None:
-            """Take notice that ./run already runs, as another supervise has started it."""
+        def adopt(self, record: Status, /) -> Phase:
+            """Take notice of what another supervise has started, and say what it is."""
 
-        def ended(self, phase: Phase, pid: int, status: int, /) -> Event:
-            """Take notice of its end: "ended" or "failed"."""
+        def ended(self, phase: Phase, pid: int, status: int | None, /) -> Event:
+            """Take notice of its end, of which the wait status may be unknown, and say what that means."""
 
         def rest(self) -> float:
             """How many seconds to wait before the next start."""
@@ -75,10 +75,10 @@ class Plain:
     def spawn(self, _phase: Phase, argv: tuple[str, ...]) -> int:
         return children.spawn(argv) if self._own else posix_spawn(argv[0], argv, environ)
 
-    def adopt(self, _record: Status) -> None:
-        pass
+    def adopt(self, _record: Status) -> Phase:
+        return "up"
 
-    def ended(self, _phase: Phase, _pid: int, _status: int) -> Event:
+    def ended(self, _phase: Phase, _pid: int, _status: int | None) -> Event:
         return "ended"
 
     def rest(self) -> float:

@@ -79,9 +79,11 @@ def step(state: State, event: Event) -> State:
     Whoever sees the phase change runs the new phase's script, if it has one,
     and reports its end; on "d" in "starting" or "up" he sends TERM and CONT.
     """
+    if event == "failed" and state.want == "d":
+        event = "ended"  # it went down as it was told to
     want, leaving = _wish(state, event), state.leaving or event == "x"
     phase = MOVES.get((state.phase, event), state.phase)
-    if event == "x" and state.phase == "waiting" and want == "u":
+    if leaving and phase == "waiting" and want == "u" and event in ("x", "no fork"):
         phase = "stopping"
     elif phase == state.phase and event in ("ended", "failed"):
         # A service that is wanted up is not started again by a supervise that leaves.

@@ -42,18 +42,26 @@ class LogInput:
                 return b""
             except MemoryError:
                 self.close()
-                if most <= LEAST:
-                    pause("unable to read, pausing: out of memory")
-                most = min(most, LEAST)
+                most = self._after_shortage(most)
 
     def logged(self) -> None:
         """Take out of the pipe what was read."""
+        most = self._unread
         while self._unread:
             try:
-                taken = os.read(0, self._unread)
+                taken = os.read(0, min(self._unread, most))
             except OSError:  # the next `read` says so, too
                 taken = b""
+            except MemoryError:
+                most = self._after_shortage(most)
+                continue
             self._unread = self._unread - len(taken) if taken else 0  # another reader may have been quicker
+
+    def _after_shortage(self, most: int) -> int:
+        """How much to read when there was no memory for `most` bytes; wait if that was little."""
+        if most <= LEAST:
+            pause("unable to read, pausing: out of memory")
+        return min(most, LEAST)
 
     def close(self) -> None:
         """Forget what was copied; it is still in the pipe."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import compress
 from operator import not_
 
@@ -66,7 +67,7 @@ def parse(argv: Sequence[str]) -> list[Action]:
         elif kind == "!":
             processor = rest
         elif kind in ("+", "-"):
-            actions.append(Select(rest.encode("utf-8", "surrogateescape"), kind == "+"))
+            actions.append(Select(os.fsencode(rest), kind == "+"))
         elif kind == "e":
             actions.append(Echo())
         elif kind == "=":
@@ -109,7 +110,9 @@ class Router:
     def __init__(self, actions: Sequence[Action]) -> None:
         self.actions = actions
         self._selects = any(isinstance(action, Select) for action in actions)
-        self._echoes_twice = sum(isinstance(action, Echo) for action in actions) > 1
+        targets = [action.file for action in actions if isinstance(action, Status)]
+        targets += ["" for action in actions if isinstance(action, Echo)]
+        self._in_turn = len(set(targets)) < len(targets)  # where two write, each line comes before the next
         self._looks = self._selects or any(isinstance(action, Echo | Status) for action in actions)
         self._long: frozenset[int] = frozenset()  # the actions for which the long line is selected
 
@@ -118,10 +121,10 @@ class Router:
 
         Should memory run out, nothing has changed, and the same can be routed again.
         """
-        if not self._echoes_twice:
+        if not self._in_turn:
             return self._route(batch)
         long = self._long
-        try:  # line by line, for each is printed as often as it is to be before the next one
+        try:
             return [pair for part in batch.apart() for pair in self._route(part)]
         except MemoryError:
             self._long = long

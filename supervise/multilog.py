@@ -28,7 +28,8 @@ When a disk is full, memory or descriptors have run out, or a processor fails,
 it says so, pauses, and tries again, and reads nothing meanwhile.  SIGKILL may
 cost what it read last, at most 1024 bytes; in a flood it reads more at once,
 but leaves that in the pipe until it is written, so the next multilog may write
-some lines a second time.
+some lines a second time.  (What is read of anything but a pipe is gone with
+it.)  Nobody else should read from the same pipe.
 
 FILES      dir/current, being written; dir/@LABEL.s, old and whole; dir/@LABEL.u, left by a crash;
            dir/lock, dir/state; while a processor runs dir/previous, dir/processed, dir/newstate

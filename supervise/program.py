@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from posix import environ  # the dictionary within os.environ
 
 from supervise import __version__
 from supervise.errors import reason
@@ -201,6 +202,7 @@ def restore_defaults() -> None:
         signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    environ.pop(b"", None)  # "=value": no program can look it up, and Python cannot hand it on
     if os.environ.get("LC_CTYPE") == "C.UTF-8":  # PEP 538 sets it for the children of the C locale
         _put_back(b"LC_CTYPE")
 

@@ -69,12 +69,14 @@ class ServiceDirectory:
         self._open.append(fd)
         return fd
 
-    def commands(self) -> bytes:
-        """What svc has written since the last call; never waits."""
+    def command(self) -> str:
+        """The next character that svc has written, if there is one; never waits."""
         try:
-            return os.read(self.control, 4096)
+            command = os.read(self.control, 1)
         except BlockingIOError:
-            return b""
+            return ""
+        self._written = b""  # svc is answered by a new status, even if it says the same
+        return command.decode("latin-1")
 
     def announce(self, status: Status) -> None:
         """Make `status` the content of supervise/status, all or nothing; a warning if that fails."""

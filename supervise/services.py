@@ -7,7 +7,7 @@ import os
 import struct
 import time
 
-from supervise import status
+from supervise import adoption, status
 from supervise.errors import reason
 from supervise.starts import Start, warn
 
@@ -22,7 +22,8 @@ FIONREAD = (
     0x541B  # asm-generic/ioctls.h; the module termios would be five mappings more for each fork to copy
 )
 LOG_TIME = 10.0  # seconds for a log to read on, or to take notice of the end
-PACE = 1.0  # seconds between two starts of a log's supervise, while all ends
+PACE = 1.0  # seconds between two starts of a supervise, while all ends
+REVIVALS = 3  # of the supervise of a service that runs on; it may be another's
 DEAF = 50  # attempts to tell a supervise something
 
 
@@ -40,6 +41,8 @@ class Service:
         self.pipe: tuple[int, int] | None = None  # its ends, if there is a log
         self._plumbed = False  # there is a pipe, or no log
         self._told: dict[int, Told] = {}
+        self._began = 0.0  # monotonic, the last start of its supervise
+        self._revivals = 0  # supervises that were started only to end it
         self._log_over = False  # it has ended as it was told to
         self._log_began = 0.0  # monotonic, as the next
         self._log_may_read_until = 0.0
@@ -68,17 +71,21 @@ class Service:
         if not self._make_pipe():
             return starts
         if not self.pid:
-            sink = self.pipe[1] if self.pipe else -1
-            starts.append(Start(self.name, ".", self.name, sink, 1, self._started))
+            starts.append(self._service_start())
         if self.pipe and not self.log_pid:
             starts.append(self.log_start(self.pipe[0]))
         return starts
+
+    def _service_start(self) -> Start:
+        sink = self.pipe[1] if self.pipe else -1
+        return Start(self.name, ".", self.name, sink, 1, self._started)
 
     def log_start(self, source: int) -> Start:
         return Start(f"{self.name}/log", self.name, "log", source, 0, self._log_started)
 
     def _started(self, pid: int) -> None:
         self.pid = pid
+        self._began = time.monotonic()
 
     def _log_started(self, pid: int) -> None:
         self.log_pid = pid
@@ -112,7 +119,16 @@ class Service:
         if self.pid:
             self._tell(self.pid, lambda _: b"dx" if urgency == 1 else b"dxk")
             return self._log_again(self.pipe[0]) if self.pipe and not self.log_pid else []
+        if self._revivals < REVIVALS and adoption.survives(self.name):  # its supervise was killed
+            return self._revive()
         return self._end_log(urgency, *self.pipe) if self.pipe else None
+
+    def _revive(self) -> list[Start]:
+        """Start the supervise again, which will go on with the service, to be told to end it."""
+        if time.monotonic() < self._began + PACE:
+            return []
+        self._revivals += 1
+        return [self._service_start()]
 
     def _end_log(self, urgency: int, source: int, sink: int) -> list[Start] | None:
         if sink >= 0:

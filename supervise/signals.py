@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from supervise.descriptors import above_the_standard_ones
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
@@ -48,16 +50,16 @@ class SignalPipe:
     def __init__(self, caught: Iterable[signal.Signals]) -> None:
         self.handlers: dict[int, Handler] = dict.fromkeys(caught, _arrived)
         self._old: dict[int, Handler] = {}  # what was there before
-        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._ends = [above_the_standard_ones(fd) for fd in os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)]
 
     def __enter__(self) -> SignalPipe:
         self._old = {number: signal.signal(number, handler) for number, handler in self.handlers.items()}
-        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        signal.set_wakeup_fd(self._ends[1], warn_on_full_buffer=False)
         return self
 
     def steps(self) -> list[Step]:
         """The calls by which a process that has been forked with the `handlers` enters."""
-        return [(signal.set_wakeup_fd, (self._write,))]
+        return [(signal.set_wakeup_fd, (self._ends[1],))]
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -68,22 +70,22 @@ class SignalPipe:
         self.close()
 
     def close(self) -> None:
-        for fd in self.descriptors():
+        while self._ends:
             try:
-                os.close(fd)
+                os.close(self._ends.pop())
             except OSError:  # interrupted, but closed
                 pass
 
     def fileno(self) -> int:
-        return self._read
+        return self._ends[0]
 
     def descriptors(self) -> list[int]:
-        return [self._read, self._write]
+        return self._ends
 
     def arrived(self) -> set[int]:
         """The signals caught since the last call; never waits."""
         try:
-            return set(os.read(self._read, 4096))
+            return set(os.read(self._ends[0], 4096))
         except BlockingIOError:
             return set()
 

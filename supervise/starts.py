@@ -18,7 +18,7 @@ from supervise import chain, children, title
 from supervise.descriptors import ranges_besides
 from supervise.errors import reason
 from supervise.habits import Plain
-from supervise.program import TEMPORARY, Fatal, say
+from supervise.program import TEMPORARY, say
 from supervise.signals import SignalPipe
 from supervise.steps import take
 from supervise.supervise import main, prepare
@@ -204,7 +204,7 @@ def _prepared(start: Start, heritage: Heritage, here: int) -> Prepared | None:
         return None
     try:
         return Prepared(start, heritage)
-    except (Fatal, OSError, MemoryError):
+    except Exception:  # the child will say what; no trouble of one service may end the others
         return None
     finally:
         fchdir(here)

@@ -88,6 +88,7 @@ def prepare(name: str) -> Supervisor:
     """
     with unable_to(f"create pipe for {name}"):
         signals = SignalPipe([signal.SIGCHLD, *heeded(ENDING)])
+    directory: ServiceDirectory | None = None
     try:
         with unable_to(f"chdir to {name}"):
             os.chdir(name)
@@ -97,6 +98,8 @@ def prepare(name: str) -> Supervisor:
         supervisor = Supervisor(directory, signals, want, _habits(directory))
     except BaseException:
         signals.close()
+        if directory:
+            directory.close()
         raise
     try:
         supervisor.prepare()

@@ -38,8 +38,8 @@ SERVING = ("starting", "up")  # the service counts as up
 IDLE = ("down", "waiting")
 PACE = 1.0  # seconds to pause after a start of ./run, whatever happens
 PATIENCE = 60.0  # seconds to wait when there is no fork
+LONGEST = 3600.0  # seconds for poll, which cannot count beyond 24 days
 NO_FORK = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-UNKNOWN = 0  # the wait status of what is nobody's child
 COULD_NOT_RUN = 111 << 8  # as a wait status
 
 
@@ -95,6 +95,7 @@ class Supervisor:
             self.announce()
             if self.state.over:
                 return
+            self.let_it_be()
             self.wait()
             self.habits.heed()
             self.heed_signals()  # before the children, or the news of one could be lost
@@ -109,27 +110,26 @@ class Supervisor:
         if found:
             record, self.orphan = found
             self.child, self.paused, self.changed = record.pid, record.paused, record.when
-            self.state = State("up", WANTS.get(record.want, "o"))
-            self.habits.adopt(record)
+            self.state = State(self.habits.adopt(record), WANTS.get(record.want, "o"))
 
     def release(self) -> None:
         if self.orphan >= 0:
             os.close(self.orphan)
         self.orphan = -1
 
-    def wait(self) -> None:
-        """Wait until something happens, or the clock has something to say.
-
-        But let what was started be for a while; so a service that ends at once is no busy loop.
-        """
+    def let_it_be(self) -> None:
+        """Let what was started be for a while; so a service that ends at once is no busy loop."""
         left = self.pause_until - monotonic()
         if left > 0:
             self.habits.pause(left)
+
+    def wait(self) -> None:
+        """Wait until something happens, or the clock has something to say."""
         happened = self.poll.poll(self.milliseconds())
-        if self.orphan >= 0 and (self.orphan, select.POLLIN) in happened:
+        if any(fd == self.orphan for fd, _ in happened):
             self.poll.unregister(self.orphan)
             self.release()
-            self.ended(self.child, UNKNOWN)
+            self.ended(self.child, None)
 
     def announce(self) -> None:
         pid = self.child if self.state.phase in SERVING else 0
@@ -143,7 +143,7 @@ class Supervisor:
         moments = [self.kill_at] if self.kill_at else []
         if self.state.phase == "waiting":
             moments.append(self.start_at)
-        return max(0.0, min(moments) - monotonic()) * 1000 + 1 if moments else None
+        return min(max(0.0, min(moments) - monotonic()), LONGEST) * 1000 + 1 if moments else None
 
     def keep_time(self) -> None:
         """Do what the clock says."""
@@ -159,28 +159,31 @@ class Supervisor:
             self.feed("x")
 
     def obey(self) -> None:
-        """Carry out what svc has asked for."""
-        for command in self.directory.commands().decode("latin-1"):
-            if self.state.over:
-                return
-            if command in COMMANDS:
-                self.feed(COMMANDS[command])
-                self.keep_time()  # a start that is due is made before the next command, as in the original
-                self.start()
-            elif command in SIGNALS:
-                self.kill(SIGNALS[command])
-            elif command in "pc":
-                self.paused = command == "p"
-                self.kill(signal.SIGSTOP if self.paused else signal.SIGCONT)
+        """Carry out the next thing that svc has asked for."""
+        command = self.directory.command()
+        if not command or self.state.over:
+            return
+        if command not in "dx":  # a start that is due comes first, as in the original
+            self.keep_time()
+            self.start()
+            self.announce()
+            self.let_it_be()
+        if command in COMMANDS:
+            self.feed(COMMANDS[command])
+        elif command in SIGNALS:
+            self.kill(SIGNALS[command])
+        elif command in "pc":
+            self.paused = command == "p"
+            self.kill(signal.SIGSTOP if self.paused else signal.SIGCONT)
 
     def kill(self, number: signal.Signals) -> None:
-        if self.orphan >= 0:
-            try:
+        try:
+            if self.orphan >= 0:
                 signal.pidfd_send_signal(self.orphan, number)
-            except ProcessLookupError:  # poll is about to say so
-                pass
-        elif self.child:
-            os.kill(self.child, number)
+            elif self.child:
+                os.kill(self.child, number)
+        except OSError:  # poll is about to say that it has ended; or it has become another user's
+            pass
 
     def reap(self) -> None:
         """Take notice of every child that has ended."""
@@ -188,8 +191,8 @@ class Supervisor:
             if pid == self.child and self.orphan < 0:
                 self.ended(pid, status)
 
-    def ended(self, pid: int, status: int) -> None:
-        """The script that ran in this phase is over."""
+    def ended(self, pid: int, status: int | None) -> None:
+        """The script that ran in this phase is over; None: it was nobody's child, and how is unknown."""
         if self.state.phase in SERVING:
             self.changed = time_ns()
         self.child = 0

@@ -7,10 +7,10 @@ FILES      dir/supervise/ok, a fifo that supervise holds open for reading
 
 from __future__ import annotations
 
-import errno
 import os
 
 from supervise.program import PERMANENT, Usage, program, unable_to
+from supervise.status import supervised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +25,7 @@ def main(argv: Sequence[str]) -> int:
     with unable_to(f"chdir to {service}"):
         os.chdir(service)
     with unable_to(f"open {service}/supervise/ok"):
-        return 0 if _supervised() else PERMANENT
-
-
-def _supervised() -> bool:
-    try:
-        os.close(os.open("supervise/ok", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENXIO):  # no fifo, or no reader
-            return False
-        raise
-    return True
+        try:
+            return 0 if supervised() else PERMANENT
+        except FileNotFoundError:
+            return PERMANENT

@@ -83,6 +83,8 @@ class Scanner:
 
     def __init__(self, signals: SignalPipe, heritage: Heritage) -> None:
         self._signals = signals
+        self._poll = select.poll()
+        self._poll.register(signals, select.POLLIN)
         self._heritage = heritage
         self._services: dict[tuple[int, int], Service] = {}  # by device and inode of the directory
         self._next_look = 0.0  # monotonic
@@ -112,7 +114,7 @@ class Scanner:
 
     def _wait(self, seconds: float) -> None:
         """Wait for a signal, but not longer than that."""
-        select.select([self._signals], [], [], max(0.0, seconds))
+        self._poll.poll(max(0.0, seconds) * 1000)
         arrived = self._signals.arrived()
         if signal.SIGHUP in arrived:
             self._next_look = 0.0
@@ -166,7 +168,7 @@ class Scanner:
         try:
             os.kill(-1, signal.SIGTERM)
             os.kill(-1, signal.SIGCONT)
-        except ProcessLookupError:
+        except OSError:  # there are none, or none that it may
             return
         deadline = time.monotonic() + LAST_WORDS
         while children.any_left() and time.monotonic() < deadline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,3 +48,9 @@ def test_what_a_service_says_of_itself_can_be_shown_on_one_line(datagram: bytes)
     for value in assignments(datagram).values():
         assert value.isprintable()
         assert len(value) <= 200
+
+
+@pytest.mark.parametrize("moment", ["99999999999999999999", "-1", "x", "1e3"])
+def test_a_moment_beyond_all_clocks_makes_it_none(moment: str) -> None:
+    with pytest.raises(ValueError, match=r"moment|literal"):
+        Details.unpack(f"changed 1\nstarts-at {moment}\n".encode())

@@ -13,6 +13,8 @@ from programs import BIN, eventually, run, running
 from service_directories import alive, lines, pid_of, script, service, stat, supervised, up
 
 from supervise import details, status
+from supervise.extended import Extended
+from supervise.service_directory import ServiceDirectory
 
 PYTHON = BIN / "python"
 
@@ -260,3 +262,57 @@ def test_the_next_supervise_knows_that_it_is_ready(tmp_path: Path) -> None:
             assert (known(s)["ready"], known(s)["pid"]) == (since, pid)
             run("svc", "-d", "-wD", "-T30000", s)
     assert lines(s / "said") == ["stop"]
+
+
+def test_start_that_could_not_be_forked_is_still_to_be_run_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(extended(tmp_path / "s", start="#!exit 0"))
+    habits = Extended(ServiceDirectory("s"))
+    assert habits.argv("starting") == habits.argv("starting") == ("./start",)
+    os.waitpid(habits.spawn("starting", ("./start",)), 0)
+    assert habits.argv("starting") is None
+
+
+def test_what_cannot_be_started_is_tried_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(extended(tmp_path / "s", backoff="20"))
+    (tmp_path / "s/run").unlink()
+    habits = Extended(ServiceDirectory("s"))
+    rests = []
+    for _ in range(4):
+        with pytest.raises(FileNotFoundError):
+            habits.spawn("up", ("./run",))
+        habits.ended("up", 0, 111 << 8)
+        rests.append(habits.rest())
+    assert rests == [1.0, 2.0, 4.0, 8.0]
+
+
+def test_a_time_to_kill_that_never_comes_is_waited_for(tmp_path: Path) -> None:
+    s = extended(
+        tmp_path / "s", "trap '' TERM; echo up >>said; while :; do sleep 0.1; done", timeout_kill="9999999999"
+    )
+    with running("supervise", s) as supervise:
+        pid = up(s)
+        eventually(lambda: lines(s / "said"))
+        run("svc", "-d", s)
+        eventually(lambda: stat(s).endswith("want down"))
+        assert (alive(pid), alive(supervise.pid)) == (True, True)
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_start_that_was_left_running_is_no_run_and_is_made_again(tmp_path: Path) -> None:
+    s = extended(
+        tmp_path / "s",
+        "echo run >>said; exec sleep 1000",
+        start="#!echo start >>said; [ -e twice ] || { >twice; sleep 1; exit 1; }",
+        finish="#!echo finish >>said",
+    )
+    with running("supervise", s) as first:
+        eventually((s / "twice").exists)
+        first.kill()
+        first.wait()
+        with running("supervise", s):
+            eventually(lambda: "run" in lines(s / "said"))
+    assert lines(s / "said")[:3] == ["start", "start", "run"]

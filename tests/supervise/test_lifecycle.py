@@ -146,3 +146,13 @@ def test_the_tables_have_no_row_that_is_never_used() -> None:
 def test_commands_never_run_the_service_or_end_a_script(commands: list[Command]) -> None:
     assert walk(INITIAL[0], *commands).phase in (*IDLE, "stopping")
     assert walk(State("up", "u"), *commands).phase == "up"
+
+
+def test_a_start_script_that_ends_because_it_was_told_to_has_not_failed() -> None:
+    assert step(State("starting", "d"), "failed").phase == "stopping"
+    assert step(State("starting", "u"), "failed").phase == "down"
+
+
+def test_what_could_not_be_started_is_not_tried_again_by_a_supervise_that_leaves() -> None:
+    assert step(State("up", "u", leaving=True), "no fork").phase == "stopping"
+    assert step(State("up", "u"), "no fork").phase == "waiting"

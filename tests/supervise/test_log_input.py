@@ -6,6 +6,8 @@ import os
 import signal
 from collections.abc import Callable
 
+import pytest
+
 from supervise import children
 from supervise.log_input import LEAST, LogInput
 
@@ -61,3 +63,22 @@ def test_what_cannot_be_read_has_ended() -> None:
         return source.read(LEAST) == source.read(8 * LEAST) == b""
 
     assert alone(LINES, body)
+
+
+def test_with_little_memory_what_is_logged_is_taken_out_in_small_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = os.read
+
+    def short(fd: int, size: int) -> bytes:
+        if fd == 0 and size > LEAST:
+            raise MemoryError
+        return read(fd, size)
+
+    def body(source: LogInput) -> bool:
+        chunk = source.read(8 * LEAST)
+        monkeypatch.setattr(os, "read", short)
+        source.logged()
+        return chunk == LINES * 80 and source.read(LEAST) == b""
+
+    assert alone(LINES * 80, body)

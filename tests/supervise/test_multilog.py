@@ -372,3 +372,8 @@ assert os.listdir("/proc/self/fd") == fds
     done = run(sys.executable, "-c", code, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"one\ntwo\n")
     assert logged(tmp_path) == b"one\ntwo\n"
+
+
+def test_of_two_actions_for_one_file_the_later_line_stays(tmp_path: Path) -> None:
+    run("multilog", "=s", "-*", "+bad*", "=s", stdin=b"bad 1\ngood 2\n", cwd=tmp_path)
+    assert (tmp_path / "s").read_bytes().startswith(b"good 2\n\n")

@@ -7,6 +7,8 @@ import shutil
 import signal
 import stat as modes
 import subprocess
+import sys
+import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -343,3 +345,108 @@ def test_when_there_is_no_fork_it_says_so_waits_and_still_obeys(tmp_path: Path) 
         assert alive(up(s))
         run("svc", "-dx", s)
         assert tracer.wait(30) == 0
+
+
+REAPED_ELSEWHERE = """
+import ctypes, os, signal, subprocess, sys, time
+from supervise.status import read
+
+def eventually(look):
+    deadline = time.monotonic() + 10
+    while not (seen := look()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return seen
+
+def pid_besides(old):
+    try:
+        pid = read(sys.argv[1]).pid
+    except OSError:
+        return 0
+    return pid if pid != old else 0
+
+def has_adopted(pid):
+    place = f"/proc/{pid}/fd"
+    return any("pidfd" in os.readlink(f"{place}/{fd}") for fd in os.listdir(place))
+
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER: orphans become children
+first = subprocess.Popen(sys.argv[2:])
+service = eventually(lambda: pid_besides(0))
+first.kill()
+first.wait()
+second = subprocess.Popen(sys.argv[2:])
+eventually(lambda: has_adopted(second.pid))
+second.send_signal(signal.SIGSTOP)
+os.kill(service, signal.SIGKILL)
+os.waitpid(service, 0)
+second.send_signal(signal.SIGCONT)
+successor = eventually(lambda: pid_besides(service))
+second.terminate()
+print(second.wait(), os.path.exists(f"/proc/{successor}"))
+"""
+
+
+def test_an_adopted_service_that_somebody_else_reaps_is_started_again(tmp_path: Path) -> None:
+    s = service(tmp_path / "s")
+    done = run(sys.executable, "-c", REAPED_ELSEWHERE, s, program("supervise"), s)
+    assert (done.stdout, done.stderr) == (b"0 False\n", b"")
+
+
+def test_a_command_after_a_start_waits_until_the_service_has_had_its_second(tmp_path: Path) -> None:
+    s = service(
+        tmp_path / "s",
+        "sleep 0.2; trap 'echo hup >>said' HUP",
+        "echo ready >>said",
+        "sleep 2",
+        "echo end >>said",
+    )
+    (s / "down").touch()
+    with running("supervise", s):
+        eventually(lambda: supervised(s))
+        run("svc", "-oh", s)
+        assert eventually(lambda: said if "end" in (said := lines(s / "said")) else []) == [
+            "ready",
+            "hup",
+            "end",
+        ]
+
+
+def test_a_signal_meets_the_next_run_if_this_one_has_just_ended(tmp_path: Path) -> None:
+    s = service(tmp_path / "s", "[ -e once ] && exec sleep 1000", ">once", "sleep 0.3")
+    with running("supervise", s):
+        eventually((s / "once").exists)
+        time.sleep(0.6)  # it has ended, and the second's pause is not over
+        run("svc", "-p", s)
+        eventually(lambda: stat(s).endswith("paused"))
+        run("svc", "-c", s)
+
+
+def test_svc_is_answered_by_a_status_record_though_the_last_one_was_removed(tmp_path: Path) -> None:
+    s = service(tmp_path / "s")
+    with running("supervise", s):
+        pid = up(s)
+        (s / "supervise/status").unlink()
+        run("svc", "-c", s)
+        assert up(s) == pid
+
+
+@pytest.mark.root
+def test_a_service_that_it_may_not_signal_is_kept(tmp_path: Path) -> None:
+    place = Path(tempfile.mkdtemp(prefix="another-user-"))  # which everybody may enter
+    try:
+        interpreter = place / "python"
+        shutil.copy(os.path.realpath(sys.executable), interpreter)
+        interpreter.chmod(0o4755)
+        root = "import os, time; os.setresuid(0, 0, 0); open('root', 'w').close(); time.sleep(1000)"
+        s = service(place / "s", f'exec {interpreter} -I -S -c "{root}"')
+        for directory in (place, s):
+            directory.chmod(0o777)
+        with running("setuidgid", "nobody", program("supervise"), s, stop=signal.SIGKILL) as supervise:
+            pid = up(s)
+            eventually((s / "root").exists)
+            run("svc", "-t", s)
+            run("svc", "-p", s)
+            eventually(lambda: read(str(s)).paused)
+            assert (alive(pid), alive(supervise.pid)) == (True, True)
+    finally:
+        shutil.rmtree(place)

@@ -15,6 +15,7 @@ from service_directories import (
     C,
     alive,
     command_line,
+    descriptors,
     lines,
     needs_daemontools,
     parent,
@@ -459,3 +460,47 @@ def test_who_is_left_behind_with_the_pipe_does_not_keep_the_log_up_for_ever(tmp_
         svscan.terminate()
         assert svscan.wait(60) == 0
     assert lines(a / "log/said") == ["up"]
+
+
+def test_a_status_record_that_makes_no_sense_harms_no_service(tmp_path: Path) -> None:
+    a, b = service(tmp_path / "a"), service(tmp_path / "b")
+    (a / "supervise").mkdir()
+    (a / "supervise/status").write_bytes(b"\xff" * 18)
+    with running("svscan", tmp_path):
+        assert up(b)
+        assert eventually(lambda: alive(pid_of(a)) and pid_of(a))
+
+
+@pytest.mark.parametrize("wait", [0.2, 2.0])
+def test_a_service_whose_supervise_was_killed_is_ended_too(tmp_path: Path, wait: float) -> None:
+    a = service(tmp_path / "a")
+    with running("svscan", tmp_path) as svscan:
+        pid = up(a)
+        time.sleep(wait)
+        os.kill(parent(pid), signal.SIGKILL)
+        svscan.terminate()
+        assert svscan.wait(60) == 0
+        assert not alive(pid)
+
+
+@pytest.mark.parametrize("limit", range(9, 16))
+def test_a_supervise_that_could_not_be_prepared_leaves_no_descriptor_in_svscan(
+    tmp_path: Path, limit: int
+) -> None:
+    a = service(tmp_path / "a")
+    (a / "extended").touch()
+    limits = ("prlimit", f"--nofile={limit}:{limit}", program("svscan"))
+    with running(*limits, tmp_path, stderr=subprocess.DEVNULL) as svscan:
+        eventually(lambda: supervises(svscan.pid))
+        eventually(lambda: not any("supervise/" in file for file in descriptors(svscan.pid).values()))
+
+
+def test_its_own_messages_are_no_signals_to_it_if_standard_error_is_closed(tmp_path: Path) -> None:
+    a = service(tmp_path / "a")
+    (tmp_path / "x\x0fy").symlink_to("nowhere")  # 15 is SIGTERM
+    launch = script(tmp_path / ".launch", f"exec {program('svscan')} {tmp_path} 1>&- 2>&-")
+    with running(launch) as svscan:
+        up(a)
+        b = service(tmp_path / "b")  # it would not be looked for by a svscan that is ending
+        svscan.send_signal(signal.SIGHUP)
+        assert up(b)
