@@ -72,11 +72,13 @@ class ServiceDirectory:
     def command(self) -> str:
         """The next character that svc has written, if there is one; never waits."""
         try:
-            command = os.read(self.control, 1)
+            return os.read(self.control, 1).decode("latin-1")
         except BlockingIOError:
             return ""
-        self._written = b""  # svc is answered by a new status, even if it says the same
-        return command.decode("latin-1")
+
+    def forget(self) -> None:
+        """Have the next status written even if it says what the last one said."""
+        self._written = b""
 
     def announce(self, status: Status) -> None:
         """Make `status` the content of supervise/status, all or nothing; a warning if that fails."""

@@ -26,6 +26,7 @@ else:
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
 COMMANDS: dict[str, Command] = {"u": "u", "d": "d", "o": "o", "x": "x"}
+ANSWERED = (*COMMANDS, "p", "c")  # by a new status, as in the original
 SIGNALS = {
     "a": signal.SIGALRM,
     "h": signal.SIGHUP,
@@ -168,6 +169,8 @@ class Supervisor:
             self.start()
             self.announce()
             self.let_it_be()
+        if command in ANSWERED:
+            self.directory.forget()
         if command in COMMANDS:
             self.feed(COMMANDS[command])
         elif command in SIGNALS:

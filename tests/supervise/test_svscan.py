@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -297,7 +298,11 @@ def test_without_a_descriptor_to_spare_it_goes_on(tmp_path: Path, limit: int) ->
 
 def supervises(svscan: int) -> dict[str, int]:
     """Their pids by their command lines."""
-    return {line: pid for pid in of_session(svscan) if (line := command_line(pid)).startswith("supervise ")}
+    found = {}
+    for pid in of_session(svscan):
+        with suppress(OSError):  # it has just ended
+            found[command_line(pid)] = pid
+    return {line: pid for line, pid in found.items() if line.startswith("supervise ")}
 
 
 def more_than(number: int, path: Path) -> bool:
@@ -483,7 +488,7 @@ def test_a_service_whose_supervise_was_killed_is_ended_too(tmp_path: Path, wait:
         assert not alive(pid)
 
 
-@pytest.mark.parametrize("limit", range(9, 16))
+@pytest.mark.parametrize("limit", range(10, 16))  # with 9 it cannot run at all
 def test_a_supervise_that_could_not_be_prepared_leaves_no_descriptor_in_svscan(
     tmp_path: Path, limit: int
 ) -> None:
