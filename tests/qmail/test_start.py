@@ -68,7 +68,7 @@ def test_the_process_becomes_qmail_send_and_its_children_are_the_parts(home: Mai
     with running("qmail-start", env=started(home), stdout=subprocess.DEVNULL) as process:
         names = {"qmail-lspawn", "qmail-rspawn", "qmail-clean", "qmail-queued"}
         eventually(lambda: set(parts(process.pid)) >= names, str(names))
-        assert psutil.Process(process.pid).cmdline()[0] == "qmail-send"
+        eventually(lambda: psutil.Process(process.pid).cmdline()[0] == "qmail-send")
         lspawn = parts(process.pid)["qmail-lspawn"]
         assert lspawn.cmdline()[-1] == "./Mailbox"
 
