@@ -388,8 +388,9 @@ print(second.wait(), os.path.exists(f"/proc/{successor}"))
 
 def test_an_adopted_service_that_somebody_else_reaps_is_started_again(tmp_path: Path) -> None:
     s = service(tmp_path / "s")
-    done = run(sys.executable, "-c", REAPED_ELSEWHERE, s, program("supervise"), s)
-    assert (done.stdout, done.stderr) == (b"0 False\n", b"")
+    argv = (sys.executable, "-c", REAPED_ELSEWHERE, s, program("supervise"), s)
+    with running(*argv, stdout=subprocess.PIPE) as reaper:
+        assert reaper.communicate(timeout=40)[0] == b"0 False\n"
 
 
 def test_a_command_after_a_start_waits_until_the_service_has_had_its_second(tmp_path: Path) -> None:
