@@ -390,7 +390,7 @@ def test_an_adopted_service_that_somebody_else_reaps_is_started_again(tmp_path: 
     s = service(tmp_path / "s")
     argv = (sys.executable, "-c", REAPED_ELSEWHERE, s, program("supervise"), s)
     with running(*argv, stdout=subprocess.PIPE) as reaper:
-        assert reaper.communicate(timeout=40)[0] == b"0 False\n"
+        assert reaper.communicate(timeout=90)[0] == b"0 False\n"
 
 
 def test_a_command_after_a_start_waits_until_the_service_has_had_its_second(tmp_path: Path) -> None:
